@@ -1,0 +1,216 @@
+//! The calm: what happens once the adversary retires.
+//!
+//! `recovers` asks of *every* reachable state: if from now on nothing more goes wrong, is the goal
+//! reached, and how soon? Calm means:
+//!
+//! 1. The cut heals, and every node that is down restarts from its disk. Traitors fall silent.
+//! 2. What is still under way is all lost, or all arrives once more: both are tried, and both must
+//!    get there. From then on everything that is sent arrives, once, in the order of sending, before
+//!    any alarm rings.
+//! 3. Alarms ring in the order in which they are due, by [`Machine::delay`]: node *i* of *n* draws
+//!    its delay *(i + 1) / (n + 1)* of the way through the range, so that ties are broken as chance
+//!    would break them.
+//! 4. Clients go on with their scripts, at nodes taken in turn.
+//!
+//! A *round* is one alarm. This is one fair schedule, not all of them: a promise that holds here can
+//! be reached from everywhere, and one that falls is stuck even in the best of weather. stateright's
+//! `eventually` would quantify over all schedules, but by its own documentation misses cycles and
+//! joins, so nothing rests on it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use quorate::machine::{Machine, NodeId};
+
+use crate::action::Action;
+use crate::ghost::Ghost;
+use crate::memory::Occurrence;
+use crate::shared::Shared;
+use crate::snapshot::{Letter, Node, Snapshot};
+use crate::world::World;
+
+/// A calm that needs more deliveries than this between two alarms never settles.
+const DELIVERIES_MAX: u32 = 100_000;
+
+/// What becomes of the mail that is under way when the calm begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mail {
+    Lost,
+    Arrives,
+}
+
+/// How many alarms ring before `goal` is reached from `start`, if at most `limit` do: the larger
+/// number, of the two fates of the mail under way.
+pub fn rounds<M: Machine, G: Ghost<M>>(
+    world: &World<M, G>,
+    start: &Snapshot<M, G>,
+    limit: u32,
+    goal: &dyn Fn(&Snapshot<M, G>) -> bool,
+) -> Option<u32> {
+    let lost = rounds_if(world, start, Mail::Lost, limit, goal)?;
+    let arrives = rounds_if(world, start, Mail::Arrives, limit, goal)?;
+    Some(lost.max(arrives))
+}
+
+fn rounds_if<M: Machine, G: Ghost<M>>(
+    world: &World<M, G>,
+    start: &Snapshot<M, G>,
+    mail: Mail,
+    limit: u32,
+    goal: &dyn Fn(&Snapshot<M, G>) -> bool,
+) -> Option<u32> {
+    let mut calm = Calm::new(world, start, mail);
+    for round in 0..=limit {
+        if !calm.settle() {
+            return None;
+        }
+        if goal(&calm.snapshot) {
+            return Some(round);
+        }
+        if !calm.ring() {
+            return None;
+        }
+    }
+    None
+}
+
+struct Calm<'a, M: Machine, G: Ghost<M>> {
+    world: &'a World<M, G>,
+    snapshot: Snapshot<M, G>,
+    now: Duration,
+    due: Vec<(Duration, NodeId, M::Timer)>,
+    mail: VecDeque<Shared<Letter<M::Message>>>,
+}
+
+impl<'a, M: Machine, G: Ghost<M>> Calm<'a, M, G> {
+    fn new(world: &'a World<M, G>, start: &Snapshot<M, G>, mail: Mail) -> Self {
+        let mut calm = Self {
+            world,
+            snapshot: start.clone(),
+            now: Duration::ZERO,
+            due: Vec::new(),
+            mail: match mail {
+                Mail::Lost => VecDeque::new(),
+                Mail::Arrives => start.network.iter().cloned().collect(),
+            },
+        };
+        calm.snapshot.adversary.cut = None;
+        calm.snapshot.adversary.crashes = 0;
+        calm.snapshot.adversary.cuts = 0;
+        for (id, node) in (0..).map(NodeId).zip(&start.nodes) {
+            match &**node {
+                Node::Up { armed, .. } => calm.arm(id, armed),
+                Node::Down { .. } => calm.happen(id, &Occurrence::Boot { lost: 0 }),
+                Node::Traitor => {}
+            }
+        }
+        calm
+    }
+
+    fn arm(&mut self, id: NodeId, timers: &[M::Timer]) {
+        let Some(machine) = self.world.machine(id) else {
+            return;
+        };
+        for timer in timers {
+            self.due.retain(|(_, node, other)| *node != id || other != timer);
+            let range = machine.delay(timer);
+            let width = range.end.saturating_sub(range.start);
+            let nodes = u32::try_from(self.world.len()).unwrap_or(u32::MAX);
+            let place = u32::try_from(id.0).unwrap_or(u32::MAX).saturating_add(1);
+            let delay = range.start + width * place / nodes.saturating_add(1);
+            self.due.push((self.now + delay, id, timer.clone()));
+        }
+    }
+
+    /// Something happens at a node; what it sends is on its way even if it was sent before.
+    fn happen(&mut self, id: NodeId, occurrence: &Occurrence<'_, M>) {
+        let Some(node) = self.snapshot.node(id) else {
+            return;
+        };
+        let Some(machine) = self.world.machine(id) else {
+            return;
+        };
+        let disk = self.world.faults.disk;
+        let memory = &self.world.memory;
+        let Some(effect) = memory.effect(machine, disk, id, node, occurrence) else {
+            return;
+        };
+        self.mail.extend(effect.sent.iter().cloned());
+        self.arm(id, &effect.armed);
+        if let Some(next) = self.world.happen(&self.snapshot, id, occurrence) {
+            self.snapshot = next;
+        }
+    }
+
+    /// Everything that is on its way arrives, and clients make their calls, until nothing is left.
+    fn settle(&mut self) -> bool {
+        for _ in 0..DELIVERIES_MAX {
+            if self.snapshot.broken.is_some() {
+                return false;
+            }
+            if let Some(letter) = self.mail.pop_front() {
+                self.happen(letter.to, &Occurrence::Letter(&letter));
+            } else if !self.call() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The first idle client makes its next call.
+    fn call(&mut self) -> bool {
+        let doors: Vec<NodeId> = (self.snapshot.running())
+            .map(|(id, _)| id)
+            .filter(|id| self.world.doors.contains(*id))
+            .collect();
+        let mut clients = self.snapshot.clients.iter().enumerate();
+        let ready = clients.find(|(index, client)| {
+            client.waiting.is_none() && self.world.call(*index, **client).is_some()
+        });
+        let (Some((index, at)), false) = (ready, doors.is_empty()) else {
+            return false;
+        };
+        let node = doors[(index + at.next as usize) % doors.len()];
+        let call = self.world.call(index, *at).cloned();
+        let action = Action::Call {
+            client: index,
+            node,
+        };
+        let before = self.snapshot.clone();
+        if let Some(next) = self.world.apply(&before, &action) {
+            self.snapshot = next;
+        }
+        // What the call sent and armed: the step again, from memory.
+        let (Some(call), Some(content), Some(machine)) =
+            (call, before.node(node), self.world.machine(node))
+        else {
+            return false;
+        };
+        let (memory, disk) = (&self.world.memory, self.world.faults.disk);
+        let occurrence = Occurrence::Call(&call);
+        if let Some(effect) = memory.effect(machine, disk, node, content, &occurrence) {
+            self.mail.extend(effect.sent.iter().cloned());
+            self.arm(node, &effect.armed);
+        }
+        true
+    }
+
+    /// The alarm that is due first rings.
+    fn ring(&mut self) -> bool {
+        let snapshot = &self.snapshot;
+        // Alarms that were disarmed meanwhile are due no more.
+        self.due.retain(|(_, id, timer)| {
+            snapshot
+                .node(*id)
+                .is_some_and(|node| node.armed().binary_search(timer).is_ok())
+        });
+        let first = (0..self.due.len()).min_by(|a, b| self.due[*a].cmp(&self.due[*b]));
+        let Some(first) = first else {
+            return false;
+        };
+        let (when, id, timer) = self.due.remove(first);
+        self.now = when;
+        self.happen(id, &Occurrence::Timer(&timer));
+        true
+    }
+}

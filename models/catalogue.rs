@@ -1,0 +1,313 @@
+//! The catalogue: every world and every flaw of every protocol, and what is claimed of each.
+
+use std::net::SocketAddr;
+
+use quorate::machine::Machine;
+use serde::Serialize;
+use stateright::Model;
+
+use crate::ghost::Ghost;
+use crate::search::{Outcome, Progress, Stop, Verdict, audit, search};
+use crate::world::World;
+use crate::{register, story};
+
+/// What is claimed of a world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Claim {
+    /// Every promise holds in every state, and this is how many there are.
+    Holds {
+        /// Distinct states.
+        unique: usize,
+        /// Transitions, and the initial state.
+        generated: usize,
+    },
+    /// This promise falls, and `tests/stories/` has the story.
+    Falls {
+        /// Which.
+        promise: &'static str,
+        /// In how many steps, at least.
+        steps: usize,
+    },
+}
+
+/// How much of the world a check explores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Depth {
+    /// In every `cargo test`.
+    Default,
+    /// With `cargo model check --deep`, or `DEEP=1 cargo test`.
+    Deep,
+}
+
+/// A world, and what is claimed of it. The world is made when it is needed.
+pub struct Claimed<M: Machine, G: Ghost<M>> {
+    make: Box<dyn Fn() -> World<M, G> + Send + Sync>,
+    claim: Claim,
+    depth: Depth,
+}
+
+impl<M: Machine, G: Ghost<M>> Claimed<M, G> {
+    /// Claims that every promise of the world holds, in so many states and transitions.
+    pub fn holds(
+        unique: usize,
+        generated: usize,
+        make: impl Fn() -> World<M, G> + Send + Sync + 'static,
+    ) -> Box<dyn Exhibit> {
+        Self::boxed(Claim::Holds { unique, generated }, Depth::Default, make)
+    }
+
+    /// The same, of a world too large for every test run.
+    pub fn holds_deep(
+        unique: usize,
+        generated: usize,
+        make: impl Fn() -> World<M, G> + Send + Sync + 'static,
+    ) -> Box<dyn Exhibit> {
+        Self::boxed(Claim::Holds { unique, generated }, Depth::Deep, make)
+    }
+
+    /// Claims that `promise` falls in the world, in no fewer than so many steps.
+    pub fn falls(
+        promise: &'static str,
+        steps: usize,
+        make: impl Fn() -> World<M, G> + Send + Sync + 'static,
+    ) -> Box<dyn Exhibit> {
+        Self::boxed(Claim::Falls { promise, steps }, Depth::Default, make)
+    }
+
+    fn boxed(
+        claim: Claim,
+        depth: Depth,
+        make: impl Fn() -> World<M, G> + Send + Sync + 'static,
+    ) -> Box<dyn Exhibit> {
+        Box::new(Self {
+            make: Box::new(make),
+            claim,
+            depth,
+        })
+    }
+
+    /// The world. Of a flaw, with the claimed promise alone.
+    fn world(&self) -> World<M, G> {
+        let world = (self.make)();
+        match self.claim {
+            Claim::Holds { .. } => world,
+            Claim::Falls { promise, .. } => world.only(&[promise]),
+        }
+    }
+}
+
+/// What a check found, in numbers and words.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The world.
+    pub world: String,
+    /// What was claimed.
+    pub claim: Claim,
+    /// Distinct states.
+    pub unique: usize,
+    /// Transitions, and the initial state.
+    pub generated: usize,
+    /// Levels.
+    pub depth: usize,
+    /// Transitions across the boundary, not followed.
+    pub cut_off: usize,
+    /// Seconds.
+    pub seconds: f64,
+    /// How many promises were checked.
+    pub promises: usize,
+    /// The verdict, in a word.
+    pub verdict: String,
+    /// The promise that fell or never came true.
+    pub refuted: Option<&'static str>,
+    /// The shortest story of it.
+    pub story: Option<String>,
+    /// What differs from the claim, if anything does.
+    pub surprise: Option<String>,
+}
+
+/// A world of any machine.
+pub trait Exhibit: Send + Sync {
+    /// Its name, unique within its protocol.
+    fn name(&self) -> String;
+    /// What it is, in a sentence.
+    fn summary(&self) -> String;
+    /// What is claimed of it.
+    fn claim(&self) -> Claim;
+    /// When it is checked.
+    fn depth(&self) -> Depth;
+    /// The names of its promises.
+    fn promises(&self) -> Vec<&'static str>;
+    /// Explores it, and compares what it finds with the claim.
+    fn check(&self, watch: &mut dyn FnMut(&Progress)) -> Report;
+    /// The distinct states and transitions that stateright's own search finds.
+    fn reference(&self) -> (usize, usize);
+    /// The distinct states, told apart by full equality.
+    fn audit(&self) -> usize;
+    /// The place of the counterexample in stateright's Explorer, after `#/steps/`.
+    fn link(&self) -> Option<String>;
+    /// Opens stateright's Explorer, and does not return.
+    fn explore(&self, address: SocketAddr);
+    /// The sequence diagram of the counterexample, as SVG.
+    fn diagram(&self) -> Option<String>;
+}
+
+impl<M: Machine, G: Ghost<M>> Claimed<M, G> {
+    fn outcome(&self, world: &World<M, G>, watch: &mut dyn FnMut(&Progress)) -> Outcome<M> {
+        let stop = match self.claim {
+            Claim::Holds { .. } => Stop::Never,
+            Claim::Falls { .. } => Stop::AtViolation,
+        };
+        search(world, stop, watch)
+    }
+
+    fn counterexample(&self, world: &World<M, G>) -> Option<Vec<crate::action::Action<M>>> {
+        let outcome = self.outcome(world, &mut |_| {});
+        match outcome.verdict {
+            Verdict::Refuted { promise } => outcome
+                .findings
+                .into_iter()
+                .find(|finding| finding.promise == promise)?
+                .path,
+            Verdict::Exhausted | Verdict::Bounded { .. } => None,
+        }
+    }
+
+    fn surprise(&self, outcome: &Outcome<M>) -> Option<String> {
+        match (self.claim, &outcome.verdict) {
+            (Claim::Holds { unique, generated }, Verdict::Exhausted) => {
+                let found = (outcome.unique, outcome.generated);
+                (found != (unique, generated)).then(|| {
+                    format!(
+                        "claimed {unique} states and {generated} transitions, found {} and {}",
+                        found.0, found.1
+                    )
+                })
+            }
+            (Claim::Holds { .. }, Verdict::Bounded { cut_off }) => {
+                Some(format!("a boundary cut {cut_off} transitions off"))
+            }
+            (Claim::Holds { .. }, Verdict::Refuted { promise }) => {
+                Some(format!("claimed to hold, but {promise:?} fell"))
+            }
+            (Claim::Falls { promise, steps }, Verdict::Refuted { .. }) => {
+                let path = outcome.findings.iter().find_map(|f| f.path.as_ref());
+                let found = path.map_or(0, Vec::len);
+                (found != steps).then(|| {
+                    format!("claimed that {promise:?} falls in {steps} steps, found {found}")
+                })
+            }
+            (Claim::Falls { promise, .. }, Verdict::Exhausted | Verdict::Bounded { .. }) => {
+                Some(format!("claimed to refute {promise:?}, which held"))
+            }
+        }
+    }
+}
+
+impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
+    fn name(&self) -> String {
+        self.world().name().into()
+    }
+
+    fn summary(&self) -> String {
+        self.world().summary().into()
+    }
+
+    fn claim(&self) -> Claim {
+        self.claim
+    }
+
+    fn depth(&self) -> Depth {
+        self.depth
+    }
+
+    fn promises(&self) -> Vec<&'static str> {
+        let world = self.world();
+        world.promises().iter().map(|promise| promise.name).collect()
+    }
+
+    fn check(&self, watch: &mut dyn FnMut(&Progress)) -> Report {
+        let world = self.world();
+        let outcome = self.outcome(&world, watch);
+        let refuted = match outcome.verdict {
+            Verdict::Refuted { promise } => Some(promise),
+            Verdict::Exhausted | Verdict::Bounded { .. } => None,
+        };
+        let finding = (outcome.findings.iter()).find(|finding| Some(finding.promise) == refuted);
+        let story = finding.and_then(|finding| {
+            let path = finding.path.as_ref()?;
+            Some(story::page(&world, finding.promise, finding.kind, path))
+        });
+        Report {
+            world: world.name().into(),
+            claim: self.claim,
+            unique: outcome.unique,
+            generated: outcome.generated,
+            depth: outcome.depth,
+            cut_off: outcome.cut_off,
+            seconds: outcome.elapsed.as_secs_f64(),
+            promises: world.promises().len(),
+            verdict: outcome.verdict.to_string(),
+            refuted,
+            story,
+            surprise: self.surprise(&outcome),
+        }
+    }
+
+    fn reference(&self) -> (usize, usize) {
+        use stateright::Checker as _;
+        let checker = self.world().checker().spawn_bfs().join();
+        (checker.unique_state_count(), checker.state_count())
+    }
+
+    fn audit(&self) -> usize {
+        audit(self.world())
+    }
+
+    fn link(&self) -> Option<String> {
+        let world = self.world();
+        let path = self.counterexample(&world)?;
+        Some(crate::search::link(&world, &path))
+    }
+
+    fn explore(&self, address: SocketAddr) {
+        let _ = self.world().latched().checker().serve(address);
+    }
+
+    fn diagram(&self) -> Option<String> {
+        let world = self.world();
+        let path = self.counterexample(&world)?;
+        Some(crate::diagram::svg(&world, &crate::search::replay(&world, &path)))
+    }
+}
+
+/// One protocol: its worlds, in which it holds, and the flaws and weakened worlds that refute it.
+pub struct Protocol {
+    /// The name of its module, in all three places.
+    pub name: &'static str,
+    /// What it is, in a sentence.
+    pub summary: &'static str,
+    /// Where it holds.
+    pub worlds: Vec<Box<dyn Exhibit>>,
+    /// What breaks it.
+    pub flaws: Vec<Box<dyn Exhibit>>,
+}
+
+impl Protocol {
+    /// The world or the flaw of this name.
+    pub fn exhibit(&self, name: &str) -> Option<&dyn Exhibit> {
+        let mut all = self.worlds.iter().chain(&self.flaws);
+        all.find(|exhibit| exhibit.name() == name).map(|found| &**found)
+    }
+}
+
+/// Every protocol, in the order in which they are best read.
+pub fn protocols() -> Vec<Protocol> {
+    vec![register::protocol()]
+}
+
+/// The protocol of this name.
+pub fn protocol(name: &str) -> Option<Protocol> {
+    protocols().into_iter().find(|protocol| protocol.name == name)
+}

@@ -1,0 +1,654 @@
+//! The world: any machine, several nodes of it, and an adversary with a stated budget.
+//!
+//! A [`World`] is a [`stateright::Model`]. Its states are [`Snapshot`]s; its actions are what the
+//! adversary may do next, which is everything that a real network, real disks and real clients do:
+//!
+//! | row | what the adversary may do |
+//! |---|---|
+//! | interleaving | lose, repeat, delay and reorder messages; ring any armed alarm at any time; choose the node of every call. Always on |
+//! | crash | stop mortal nodes and restart them from their disks; a budget over all nodes and time |
+//! | amnesia | the disks lied: a restart loses any number of the last acknowledged writes |
+//! | partition | cut links and heal them: [`Cut`] |
+//! | Byzantine | some nodes are its own: they say whatever their [`Traitor`] can, to whomever |
+//!
+//! # Why not stateright's `ActorModel`
+//!
+//! It has no partitions, no disks and no traitors, keeps the memory of a dead actor where promises
+//! see it, bounds only how many are down at once, and hashes its alarms so that distinct states
+//! collide. The world uses stateright's `Model`, its checkers and its Explorer.
+//!
+//! # Each step is computed once
+//!
+//! A step is a pure function of one node's state and one input, and a world of a million states may
+//! hold a few thousand distinct steps. The world remembers each by content, and likewise each fold
+//! of a ghost; a consistency check inside a ghost is thus made once per distinct history.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use quorate::data::NodeSet;
+use quorate::machine::{Machine, NodeId};
+use stateright::{Model, Path, Property};
+
+use crate::action::{Action, Cut};
+use crate::ghost::Ghost;
+use crate::memory::{Effect, Memory, Occurrence};
+use crate::promise::{Kind, Latches, Promise, latched};
+use crate::shared::Shared;
+use crate::snapshot::{Adversary, Client, Fault, Letter, Letters, Node, Snapshot};
+use crate::{calm, diagram, story};
+
+/// Whether disks keep what they acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Disk {
+    /// They do.
+    Honest,
+    /// A crash may take any number of the writes since the last boot, the last ones first.
+    Lying,
+}
+
+/// What a traitor can say. This is knowledge of the protocol: its messages, and its signatures.
+///
+/// The world enforces what any authenticated network does: a traitor sends in its own name only. What
+/// others signed it may repeat and assemble anew, never alter; that is for the implementation.
+pub trait Traitor<M: Machine>: Send + Sync {
+    /// Everything that `me` could say next, to anyone, having seen `seen`: all that was ever sent to
+    /// it. Must be finite, and must depend on nothing else. What changes nothing is not offered.
+    fn lies(
+        &self,
+        me: NodeId,
+        seen: &mut dyn Iterator<Item = &Letter<M::Message>>,
+    ) -> Vec<(NodeId, M::Message)>;
+}
+
+/// What the adversary may do in a world.
+pub(crate) struct Faults<M: Machine> {
+    pub(crate) mortal: NodeSet,
+    pub(crate) crashes: u32,
+    pub(crate) disk: Disk,
+    pub(crate) cuts: Vec<Cut>,
+    pub(crate) cut_budget: u32,
+    pub(crate) traitors: NodeSet,
+    pub(crate) lies: Option<Arc<dyn Traitor<M>>>,
+}
+
+/// Any state that a world goes on from; what lies beyond is cut off, and counted.
+pub(crate) type Boundary<M, G> = Arc<dyn Fn(&Snapshot<M, G>) -> bool + Send + Sync>;
+
+/// Nodes, clients, an adversary, a ghost, and what is promised of them.
+pub struct World<M: Machine, G: Ghost<M>> {
+    pub(crate) name: String,
+    pub(crate) summary: String,
+    pub(crate) machines: Vec<M>,
+    pub(crate) doors: NodeSet,
+    pub(crate) scripts: Vec<Vec<M::Call>>,
+    pub(crate) faults: Faults<M>,
+    pub(crate) ghost: G,
+    pub(crate) promises: Vec<Promise<M, G>>,
+    pub(crate) boundary: Option<Boundary<M, G>>,
+    pub(crate) latches: Latches,
+    pub(crate) memory: Memory<M, G>,
+}
+
+/// The promise that holds in every world: no handler panics, whatever it is given.
+pub const NO_PANIC: &str = "no machine panics";
+/// The promise that holds in every world: [`Machine::holds`], of every state of every node.
+pub const INVARIANTS: &str = "local invariants hold";
+
+impl<M: Machine, G: Ghost<M>> World<M, G> {
+    /// A world without clients and without faults but those of the network. Node *i* is `NodeId(i)`.
+    ///
+    /// # Panics
+    ///
+    /// If there are more than 64 machines.
+    pub fn new(name: &str, machines: Vec<M>, ghost: G) -> Self {
+        assert!(machines.len() <= 64, "a world has at most 64 nodes");
+        let world = Self {
+            name: name.into(),
+            summary: String::new(),
+            doors: NodeSet::first(machines.len()),
+            machines,
+            scripts: Vec::new(),
+            faults: Faults {
+                mortal: NodeSet::EMPTY,
+                crashes: 0,
+                disk: Disk::Honest,
+                cuts: Vec::new(),
+                cut_budget: 0,
+                traitors: NodeSet::EMPTY,
+                lies: None,
+            },
+            ghost,
+            promises: Vec::new(),
+            boundary: None,
+            latches: Latches::default(),
+            memory: Memory::default(),
+        };
+        world
+            .always(NO_PANIC, |snapshot| {
+                !matches!(snapshot.broken.as_deref(), Some(b) if matches!(b.fault, Fault::Panic(_)))
+            })
+            .always(INVARIANTS, |snapshot| {
+                !matches!(snapshot.broken.as_deref(), Some(b) if b.fault == Fault::Invariant)
+            })
+    }
+
+    /// Says in a sentence what this world is.
+    #[must_use]
+    pub fn says(mut self, summary: &str) -> Self {
+        self.summary = summary.into();
+        self
+    }
+
+    /// Adds a client that makes these calls, each after the one before has returned or was lost in a
+    /// crash. The adversary chooses the node of each.
+    ///
+    /// # Panics
+    ///
+    /// If a ticket is used twice.
+    #[must_use]
+    pub fn client(mut self, calls: impl IntoIterator<Item = M::Call>) -> Self {
+        self.scripts.push(calls.into_iter().collect());
+        let calls = self.scripts.iter().flatten();
+        let tickets: Vec<u64> = calls.filter_map(|call| G::ticket(call)).collect();
+        let distinct: BTreeSet<u64> = tickets.iter().copied().collect();
+        assert_eq!(tickets.len(), distinct.len(), "two calls share a ticket");
+        self
+    }
+
+    /// Calls may be made at these nodes alone. Default: at all.
+    #[must_use]
+    pub fn doors(mut self, doors: NodeSet) -> Self {
+        self.doors = doors;
+        self
+    }
+
+    /// These nodes may crash, `crashes` times in all, and restart.
+    #[must_use]
+    pub fn crashes(mut self, mortal: NodeSet, crashes: u32) -> Self {
+        self.faults.mortal = mortal;
+        self.faults.crashes = crashes;
+        self
+    }
+
+    /// What the disks are worth. Default: [`Disk::Honest`].
+    #[must_use]
+    pub fn disk(mut self, disk: Disk) -> Self {
+        self.faults.disk = disk;
+        self
+    }
+
+    /// The network may be cut in these ways, `budget` times in all, one at a time, and healed.
+    #[must_use]
+    pub fn cuts(mut self, cuts: Vec<Cut>, budget: u32) -> Self {
+        self.faults.cuts = cuts;
+        self.faults.cut_budget = budget;
+        self
+    }
+
+    /// These nodes are the adversary's.
+    #[must_use]
+    pub fn traitors(mut self, traitors: NodeSet, lies: impl Traitor<M> + 'static) -> Self {
+        self.faults.traitors = traitors;
+        self.faults.lies = Some(Arc::new(lies));
+        self.doors = self.doors.difference(traitors);
+        self
+    }
+
+    /// States of which this is false are not entered. How many were cut off is counted, and the
+    /// verdict is then BOUNDED.
+    #[must_use]
+    pub fn within(
+        mut self,
+        boundary: impl Fn(&Snapshot<M, G>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.boundary = Some(Arc::new(boundary));
+        self
+    }
+
+    /// Safety: true of every reachable state.
+    #[must_use]
+    pub fn always(
+        self,
+        name: &'static str,
+        condition: impl Fn(&Snapshot<M, G>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.promise(name, Kind::Always, condition)
+    }
+
+    /// The world is not hollow: true of some reachable state.
+    #[must_use]
+    pub fn sometimes(
+        self,
+        name: &'static str,
+        condition: impl Fn(&Snapshot<M, G>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.promise(name, Kind::Sometimes, condition)
+    }
+
+    /// From every reachable state, once the adversary retires, a calm schedule reaches `goal` before
+    /// more than `rounds` alarms have rung. See [`crate::calm`] for what calm is.
+    #[must_use]
+    pub fn recovers(
+        self,
+        name: &'static str,
+        rounds: u32,
+        goal: impl Fn(&Snapshot<M, G>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.promise(name, Kind::Recovers { rounds }, goal)
+    }
+
+    fn promise(
+        mut self,
+        name: &'static str,
+        kind: Kind,
+        condition: impl Fn(&Snapshot<M, G>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        assert!(
+            self.promises.iter().all(|promise| promise.name != name),
+            "two promises are called {name:?}"
+        );
+        self.promises.push(Promise {
+            name,
+            kind,
+            condition: Arc::new(condition),
+        });
+        self
+    }
+
+    /// Keeps these promises alone. A story is told of one promise, and nothing else stops it early.
+    ///
+    /// # Panics
+    ///
+    /// If a name is none of a promise.
+    #[must_use]
+    pub fn only(mut self, names: &[&str]) -> Self {
+        for name in names {
+            assert!(
+                self.promises.iter().any(|promise| promise.name == *name),
+                "no promise of this world is called {name:?}"
+            );
+        }
+        self.promises
+            .retain(|promise| names.contains(&promise.name));
+        self
+    }
+
+    /// Computes everything anew at every state, so that nothing rests on content hashes. Slow: for
+    /// audits.
+    #[must_use]
+    pub fn without_memory(mut self) -> Self {
+        self.memory = Memory::disabled();
+        self
+    }
+
+    /// In stateright's checkers, keeps the first state at which each promise fell: stateright 0.31
+    /// overwrites what it found with every later one.
+    #[must_use]
+    pub fn latched(mut self) -> Self {
+        self.latches = Latches::enabled(self.promises.len());
+        self
+    }
+
+    /// Its name, unique within its protocol.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it is, in a sentence.
+    pub fn summary(&self) -> &str {
+        &self.summary
+    }
+
+    /// How many nodes there are.
+    pub fn len(&self) -> usize {
+        self.machines.len()
+    }
+
+    /// True if there are no nodes.
+    pub fn is_empty(&self) -> bool {
+        self.machines.is_empty()
+    }
+
+    /// The machine of a node.
+    pub fn machine(&self, node: NodeId) -> Option<&M> {
+        usize::try_from(node.0).ok().and_then(|i| self.machines.get(i))
+    }
+
+    /// What is promised.
+    pub fn promises(&self) -> &[Promise<M, G>] {
+        &self.promises
+    }
+
+    /// The call that a client is at, if its script is not at its end.
+    pub fn call(&self, client: usize, at: Client) -> Option<&M::Call> {
+        self.scripts.get(client)?.get(at.next as usize)
+    }
+
+    /// True if every call of every script was made, and has returned or was lost in a crash.
+    pub fn is_finished(&self, snapshot: &Snapshot<M, G>) -> bool {
+        let mut clients = snapshot.clients.iter().zip(&self.scripts);
+        clients.all(|(client, script)| client.waiting.is_none() && client.next as usize == script.len())
+    }
+
+    /// What the promise says of this state: for `recovers`, whether the calm schedule gets there.
+    pub fn is_met(&self, promise: &Promise<M, G>, snapshot: &Snapshot<M, G>) -> bool {
+        match promise.kind {
+            Kind::Always | Kind::Sometimes => (promise.condition)(snapshot),
+            Kind::Recovers { rounds } => {
+                calm::rounds(self, snapshot, rounds, &*promise.condition).is_some()
+            }
+        }
+    }
+
+    /// The one state in which everything begins.
+    pub fn initial(&self) -> Snapshot<M, G> {
+        let ids = (0..self.machines.len() as u64).map(NodeId);
+        let traitors = self.faults.traitors;
+        let asleep = |id| match traitors.contains(id) {
+            true => Node::Traitor,
+            false => Node::Down {
+                durable: M::Durable::default(),
+                unflushed: Vec::new(),
+            },
+        };
+        let idle = Client {
+            next: 0,
+            waiting: None,
+        };
+        let mut snapshot = Snapshot {
+            nodes: ids.clone().map(|id| Shared::new(asleep(id))).collect(),
+            network: Shared::new(Letters::<M>::new()),
+            clients: self.scripts.iter().map(|_| idle).collect(),
+            ghost: Shared::new(self.ghost.clone()),
+            adversary: Adversary {
+                crashes: self.faults.crashes,
+                cuts: self.faults.cut_budget,
+                cut: None,
+            },
+            broken: None,
+        };
+        for id in ids.filter(|id| !traitors.contains(*id)) {
+            let occurrence = Occurrence::Boot { lost: 0 };
+            if let Some(next) = self.happen(&snapshot, id, &occurrence) {
+                snapshot = next;
+            }
+        }
+        snapshot
+    }
+
+    /// The state after `action`, or nothing if the action changes nothing or cannot happen.
+    pub fn apply(&self, last: &Snapshot<M, G>, action: &Action<M>) -> Option<Snapshot<M, G>> {
+        if last.broken.is_some() {
+            return None;
+        }
+        match action {
+            Action::Call { client, node } => self.make_call(last, *client, *node),
+            Action::Deliver(letter) | Action::Lie(letter) => {
+                self.happen(last, letter.to, &Occurrence::Letter(letter))
+            }
+            Action::Ring { node, timer } => self.happen(last, *node, &Occurrence::Timer(timer)),
+            Action::Crash(node) => self.crash(last, *node),
+            Action::Restart { node, lost } => {
+                self.happen(last, *node, &Occurrence::Boot { lost: *lost })
+            }
+            Action::Cut(cut) => {
+                let mut next = last.clone();
+                next.adversary.cuts = next.adversary.cuts.checked_sub(1)?;
+                next.adversary.cut = Some(*cut);
+                Some(next)
+            }
+            Action::Heal => {
+                let mut next = last.clone();
+                next.adversary.cut = None;
+                Some(next)
+            }
+        }
+    }
+
+    fn make_call(&self, last: &Snapshot<M, G>, client: usize, node: NodeId) -> Option<Snapshot<M, G>> {
+        let call = self.call(client, *last.clients.get(client)?)?;
+        let mut next = last.clone();
+        next.clients[client].waiting = Some(node);
+        if G::ticket(call).is_none() {
+            // No reply will name it: the client goes on at once.
+            next.clients[client].waiting = None;
+            next.clients[client].next += 1;
+        }
+        next.ghost = self.memory.on_call(&last.ghost, client, node, call);
+        match self.happen(&next, node, &Occurrence::Call(call)) {
+            Some(after) => Some(after),
+            None => Some(next),
+        }
+    }
+
+    fn crash(&self, last: &Snapshot<M, G>, node: NodeId) -> Option<Snapshot<M, G>> {
+        let index = usize::try_from(node.0).ok()?;
+        let Node::Up {
+            state, unflushed, ..
+        } = &**last.nodes.get(index)?
+        else {
+            return None;
+        };
+        let mut next = last.clone();
+        next.nodes[index] = Shared::new(Node::Down {
+            durable: state.durable.clone(),
+            unflushed: unflushed.clone(),
+        });
+        next.adversary.crashes = next.adversary.crashes.checked_sub(1)?;
+        for client in &mut next.clients {
+            if client.waiting == Some(node) {
+                // It will not hear of this call: it gives up waiting, and the outcome is unknown.
+                client.waiting = None;
+                client.next += 1;
+            }
+        }
+        next.ghost = self.memory.on_crash(&last.ghost, node);
+        Some(next)
+    }
+
+    /// Something happens at one node, and its consequences spread.
+    pub(crate) fn happen(
+        &self,
+        last: &Snapshot<M, G>,
+        node: NodeId,
+        occurrence: &Occurrence<'_, M>,
+    ) -> Option<Snapshot<M, G>> {
+        let index = usize::try_from(node.0).ok()?;
+        let before = last.nodes.get(index)?;
+        let machine = &self.machines[index];
+        let disk = self.faults.disk;
+        let effect = self.memory.effect(machine, disk, node, before, occurrence)?;
+        let Effect {
+            after,
+            sent,
+            events,
+            broken,
+            ..
+        } = &*effect;
+        let unsent = |letter: &&Shared<Letter<M::Message>>| {
+            letter.to.0 < self.machines.len() as u64 && last.network.binary_search(letter).is_err()
+        };
+        let new: Vec<_> = sent.iter().filter(unsent).cloned().collect();
+        if new.is_empty() && events.is_empty() && broken.is_none() && after == before {
+            return None;
+        }
+        let mut next = last.clone();
+        next.nodes[index] = after.clone();
+        if !new.is_empty() {
+            next.network = Shared::new(merge(&last.network, new));
+        }
+        next.broken.clone_from(broken);
+        for event in events {
+            next.ghost = self.memory.on_event(&next.ghost, node, event);
+            self.finish(&mut next, node, event);
+        }
+        Some(next)
+    }
+
+    /// The client whose call this event finishes goes on to its next one.
+    fn finish(&self, next: &mut Snapshot<M, G>, node: NodeId, event: &M::Event) {
+        let Some(ticket) = G::finished(event) else {
+            return;
+        };
+        for (index, client) in next.clients.iter_mut().enumerate() {
+            let call = self.scripts[index].get(client.next as usize);
+            if client.waiting == Some(node) && call.and_then(|call| G::ticket(call)) == Some(ticket) {
+                client.waiting = None;
+                client.next += 1;
+            }
+        }
+    }
+
+    /// What nodes tell when `action` happens in `last`.
+    pub fn events(&self, last: &Snapshot<M, G>, action: &Action<M>) -> Vec<(NodeId, M::Event)> {
+        let call;
+        let (node, occurrence) = match action {
+            Action::Call { client, node } => {
+                let at = last.clients.get(*client);
+                let Some(asked) = at.and_then(|at| self.call(*client, *at)) else {
+                    return Vec::new();
+                };
+                call = asked.clone();
+                (*node, Occurrence::Call(&call))
+            }
+            Action::Deliver(letter) | Action::Lie(letter) => {
+                (letter.to, Occurrence::Letter(letter))
+            }
+            Action::Ring { node, timer } => (*node, Occurrence::Timer(timer)),
+            Action::Restart { node, lost } => (*node, Occurrence::Boot { lost: *lost }),
+            Action::Crash(_) | Action::Cut(_) | Action::Heal => return Vec::new(),
+        };
+        let (Some(machine), Some(before)) = (self.machine(node), last.node(node)) else {
+            return Vec::new();
+        };
+        let disk = self.faults.disk;
+        let effect = self.memory.effect(machine, disk, node, before, &occurrence);
+        let events = effect.map(|effect| effect.events.clone());
+        events.into_iter().flatten().map(|event| (node, event)).collect()
+    }
+
+    /// Calls `visit` with everything that may happen next, in a fixed order. Some of it may change
+    /// nothing: then [`World::apply`] says so.
+    pub fn each_action(&self, last: &Snapshot<M, G>, mut visit: impl FnMut(Action<M>)) {
+        if last.broken.is_some() {
+            return;
+        }
+        for (client, at) in last.clients.iter().enumerate() {
+            if at.waiting.is_some() || self.call(client, *at).is_none() {
+                continue;
+            }
+            for (node, _) in last.running().filter(|(node, _)| self.doors.contains(*node)) {
+                visit(Action::Call { client, node });
+            }
+        }
+        let cut = last.adversary.cut.and_then(|cut| self.faults.cuts.get(cut));
+        for letter in last.network.iter() {
+            let arrives = cut.is_none_or(|cut| !cut.blocks(letter.from, letter.to));
+            if arrives && last.node(letter.to).is_some_and(|node| node.up().is_some()) {
+                visit(Action::Deliver(letter.clone()));
+            }
+        }
+        for (node, content) in (0..).map(NodeId).zip(&last.nodes) {
+            for timer in content.armed() {
+                let timer = timer.clone();
+                visit(Action::Ring { node, timer });
+            }
+        }
+        self.each_fault(last, visit);
+    }
+
+    fn each_fault(&self, last: &Snapshot<M, G>, mut visit: impl FnMut(Action<M>)) {
+        for (node, content) in (0..).map(NodeId).zip(&last.nodes) {
+            match &**content {
+                Node::Up { .. } => {
+                    if last.adversary.crashes > 0 && self.faults.mortal.contains(node) {
+                        visit(Action::Crash(node));
+                    }
+                }
+                Node::Down { unflushed, .. } => {
+                    for lost in 0..=unflushed.len() {
+                        visit(Action::Restart { node, lost });
+                    }
+                }
+                Node::Traitor => {}
+            }
+        }
+        match last.adversary.cut {
+            Some(_) => visit(Action::Heal),
+            None if last.adversary.cuts > 0 => {
+                for cut in 0..self.faults.cuts.len() {
+                    visit(Action::Cut(cut));
+                }
+            }
+            None => {}
+        }
+        let Some(traitor) = &self.faults.lies else {
+            return;
+        };
+        let cut = last.adversary.cut.and_then(|cut| self.faults.cuts.get(cut));
+        for from in self.faults.traitors.iter() {
+            let letters = last.network.iter().map(|letter| &**letter);
+            let mut seen = letters.filter(|letter| letter.to == from);
+            for (to, message) in traitor.lies(from, &mut seen) {
+                if cut.is_none_or(|cut| !cut.blocks(from, to)) {
+                    visit(Action::Lie(Shared::new(Letter { to, from, message })));
+                }
+            }
+        }
+    }
+}
+
+/// Puts the sorted `new` among the sorted `old`.
+fn merge<T: Ord + Clone>(old: &[T], mut new: Vec<T>) -> Vec<T> {
+    new.sort_unstable();
+    let mut merged = Vec::with_capacity(old.len() + new.len());
+    let mut rest = old;
+    for item in new {
+        let place = rest.partition_point(|other| *other < item);
+        merged.extend_from_slice(&rest[..place]);
+        merged.push(item);
+        rest = &rest[place..];
+    }
+    merged.extend_from_slice(rest);
+    merged
+}
+
+impl<M: Machine, G: Ghost<M>> Model for World<M, G> {
+    type State = Snapshot<M, G>;
+    type Action = Action<M>;
+
+    fn init_states(&self) -> Vec<Self::State> {
+        vec![self.initial()]
+    }
+
+    fn actions(&self, state: &Self::State, actions: &mut Vec<Self::Action>) {
+        self.each_action(state, |action| actions.push(action));
+    }
+
+    fn next_state(&self, last: &Self::State, action: Self::Action) -> Option<Self::State> {
+        self.apply(last, &action)
+    }
+
+    fn format_action(&self, action: &Self::Action) -> String {
+        story::sentence(self, action)
+    }
+
+    fn format_step(&self, last: &Self::State, action: Self::Action) -> Option<String> {
+        let next = self.apply(last, &action)?;
+        Some(story::difference(self, last, &next))
+    }
+
+    fn as_svg(&self, path: Path<Self::State, Self::Action>) -> Option<String> {
+        Some(diagram::svg(self, &path.into_vec()))
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        latched(&self.promises)
+    }
+
+    fn within_boundary(&self, state: &Self::State) -> bool {
+        self.boundary.as_ref().is_none_or(|within| within(state))
+    }
+}
