@@ -83,7 +83,12 @@ impl Cut {
     pub fn all(count: u64) -> Vec<Self> {
         let sides = |sizes: std::ops::RangeInclusive<usize>| {
             (1..(1_u64 << count) - 1)
-                .map(move |bits| (0..count).map(NodeId).filter(|n| bits >> n.0 & 1 == 1).collect())
+                .map(move |bits| {
+                    (0..count)
+                        .map(NodeId)
+                        .filter(|n| bits >> n.0 & 1 == 1)
+                        .collect()
+                })
                 .filter(move |side: &NodeSet| sizes.contains(&side.len()))
         };
         let members = usize::try_from(count).unwrap_or(usize::MAX);
@@ -112,7 +117,10 @@ impl fmt::Display for Cut {
             Self::Mute(side) => write!(f, "the others no longer hear {side}"),
             Self::Isolate(node) => write!(f, "{node} is cut off"),
             Self::Bridge { side, bridge } => {
-                write!(f, "{side} and the others reach each other through {bridge} alone")
+                write!(
+                    f,
+                    "{side} and the others reach each other through {bridge} alone"
+                )
             }
         }
     }

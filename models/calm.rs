@@ -112,7 +112,8 @@ impl<'a, M: Machine, G: Ghost<M>> Calm<'a, M, G> {
             return;
         };
         for timer in timers {
-            self.due.retain(|(_, node, other)| *node != id || other != timer);
+            self.due
+                .retain(|(_, node, other)| *node != id || other != timer);
             let range = machine.delay(timer);
             let width = range.end.saturating_sub(range.start);
             let nodes = u32::try_from(self.world.len()).unwrap_or(u32::MAX);

@@ -165,11 +165,13 @@ impl<M: Machine, G: Ghost<M>> Claimed<M, G> {
     fn counterexample(&self, world: &World<M, G>) -> Option<Vec<crate::action::Action<M>>> {
         let outcome = self.outcome(world, &mut |_| {});
         match outcome.verdict {
-            Verdict::Refuted { promise } => outcome
-                .findings
-                .into_iter()
-                .find(|finding| finding.promise == promise)?
-                .path,
+            Verdict::Refuted { promise } => {
+                outcome
+                    .findings
+                    .into_iter()
+                    .find(|finding| finding.promise == promise)?
+                    .path
+            }
             Verdict::Exhausted | Verdict::Bounded { .. } => None,
         }
     }
@@ -224,7 +226,11 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
 
     fn promises(&self) -> Vec<&'static str> {
         let world = self.world();
-        world.promises().iter().map(|promise| promise.name).collect()
+        world
+            .promises()
+            .iter()
+            .map(|promise| promise.name)
+            .collect()
     }
 
     fn check(&self, watch: &mut dyn FnMut(&Progress)) -> Report {
@@ -278,7 +284,10 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
     fn diagram(&self) -> Option<String> {
         let world = self.world();
         let path = self.counterexample(&world)?;
-        Some(crate::diagram::svg(&world, &crate::search::replay(&world, &path)))
+        Some(crate::diagram::svg(
+            &world,
+            &crate::search::replay(&world, &path),
+        ))
     }
 }
 
@@ -298,7 +307,8 @@ impl Protocol {
     /// The world or the flaw of this name.
     pub fn exhibit(&self, name: &str) -> Option<&dyn Exhibit> {
         let mut all = self.worlds.iter().chain(&self.flaws);
-        all.find(|exhibit| exhibit.name() == name).map(|found| &**found)
+        all.find(|exhibit| exhibit.name() == name)
+            .map(|found| &**found)
     }
 }
 
@@ -309,5 +319,7 @@ pub fn protocols() -> Vec<Protocol> {
 
 /// The protocol of this name.
 pub fn protocol(name: &str) -> Option<Protocol> {
-    protocols().into_iter().find(|protocol| protocol.name == name)
+    protocols()
+        .into_iter()
+        .find(|protocol| protocol.name == name)
 }

@@ -1,4 +1,6 @@
-//! models
+//! What is claimed of quorate, and the checker that checks it.
+//!
+//! Read [`world`] first, then [`search`], then a protocol: [`register`].
 pub mod action;
 pub mod calm;
 pub mod catalogue;
@@ -6,11 +8,14 @@ pub mod diagram;
 pub mod flaw;
 pub mod ghost;
 pub mod history;
+pub mod laws;
 mod memory;
 pub mod promise;
+pub mod purge;
 pub mod register;
 pub mod search;
 pub mod shared;
 pub mod snapshot;
 pub mod story;
+pub mod testing;
 pub mod world;

@@ -1,11 +1,308 @@
-//! x
-fn main() {
-    for p in quorate_models::catalogue::protocols() {
-        for e in p.worlds.iter().chain(&p.flaws) {
-            if let Some(w) = std::env::args().nth(1) { if w != e.name() { continue; } }
-            let r = e.check(&mut |p| { if p.unique % (1<<20) < 5000 { eprintln!("{p:?}") } });
-            println!("{} unique {} generated {} depth {} {:.2}s {} {:?} {:?}", r.world, r.unique, r.generated, r.depth, r.seconds, r.verdict, r.refuted, r.surprise);
-            if let Some(s) = r.story { println!("{s}"); }
+//! `cargo model`: checks what is claimed, and shows what breaks it.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use quorate_models::catalogue::{Claim, Depth, Exhibit, Protocol, Report, protocols};
+use quorate_models::search::Progress;
+
+/// Checks quorate's protocols in every state of their worlds, and shows what breaks them.
+#[derive(Parser)]
+#[command(name = "cargo model", bin_name = "cargo model", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Lists protocols, worlds and flaws.
+    List,
+    /// Explores worlds, and compares what is found with what is claimed.
+    Check {
+        /// Which protocols; all if none is named.
+        protocols: Vec<String>,
+        /// Only this world or flaw.
+        #[arg(long, alias = "flaw")]
+        world: Option<String>,
+        /// The deep worlds too.
+        #[arg(long)]
+        deep: bool,
+        /// What to print.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Tells the shortest story of a flaw.
+    Story {
+        /// Which protocol.
+        protocol: String,
+        /// Which flaw.
+        flaw: String,
+        /// As a sequence diagram, in SVG.
+        #[arg(long)]
+        svg: bool,
+    },
+    /// Opens stateright's Explorer, at the counterexample if there is one.
+    Explore {
+        /// Which protocol.
+        protocol: String,
+        /// Which world; the first if neither is named.
+        #[arg(long, conflicts_with = "flaw")]
+        world: Option<String>,
+        /// Which flaw.
+        #[arg(long)]
+        flaw: Option<String>,
+        /// Where to listen.
+        #[arg(long, default_value = "127.0.0.1:3000")]
+        address: SocketAddr,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A table.
+    Text,
+    /// One JSON array of reports.
+    Json,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::List => Ok(list()),
+        Command::Check {
+            protocols,
+            world,
+            deep,
+            format,
+        } => check(&protocols, world.as_deref(), deep, format),
+        Command::Story {
+            protocol,
+            flaw,
+            svg,
+        } => tell(&protocol, &flaw, svg),
+        Command::Explore {
+            protocol,
+            world,
+            flaw,
+            address,
+        } => explore(&protocol, world.or(flaw).as_deref(), address),
+    };
+    done.unwrap_or_else(|problem| {
+        eprintln!("cargo model: {problem}");
+        ExitCode::from(2)
+    })
+}
+
+fn list() -> ExitCode {
+    for protocol in protocols() {
+        println!("{}: {}", protocol.name, protocol.summary);
+        for (title, exhibits) in [("worlds", &protocol.worlds), ("flaws", &protocol.flaws)] {
+            println!("  {title}");
+            for exhibit in exhibits {
+                println!("    {:28} {}", exhibit.name(), exhibit.summary());
+            }
         }
     }
+    ExitCode::SUCCESS
+}
+
+fn find<'a>(known: &'a [Protocol], name: &str) -> Result<&'a Protocol, String> {
+    let names = known.iter().map(|protocol| protocol.name.to_owned());
+    (known.iter().find(|protocol| protocol.name == name))
+        .ok_or_else(|| format!("no protocol is called {name:?}; {}", nearest(name, names)))
+}
+
+fn find_exhibit<'a>(protocol: &'a Protocol, name: &str) -> Result<&'a dyn Exhibit, String> {
+    let all = protocol.worlds.iter().chain(&protocol.flaws);
+    protocol.exhibit(name).ok_or_else(|| {
+        format!(
+            "{} has no world or flaw called {name:?}; {}",
+            protocol.name,
+            nearest(name, all.map(|exhibit| exhibit.name()))
+        )
+    })
+}
+
+fn nearest(name: &str, known: impl Iterator<Item = String>) -> String {
+    let mut known: Vec<String> = known.collect();
+    known.sort_by_key(|other| strsim::damerau_levenshtein(name, other));
+    known.truncate(3);
+    format!("the nearest are {}", known.join(", "))
+}
+
+fn check(
+    names: &[String],
+    world: Option<&str>,
+    deep: bool,
+    format: Format,
+) -> Result<ExitCode, String> {
+    let known = protocols();
+    let chosen: Vec<&Protocol> = match names {
+        [] => known.iter().collect(),
+        names => names
+            .iter()
+            .map(|name| find(&known, name))
+            .collect::<Result<_, _>>()?,
+    };
+    let mut reports = Vec::new();
+    for protocol in chosen {
+        let exhibits: Vec<&dyn Exhibit> = match world {
+            Some(name) => vec![find_exhibit(protocol, name)?],
+            None => protocol
+                .worlds
+                .iter()
+                .chain(&protocol.flaws)
+                .map(|e| &**e)
+                .collect(),
+        };
+        if format == Format::Text {
+            header(protocol);
+        }
+        for exhibit in exhibits {
+            if exhibit.depth() == Depth::Deep && !deep && world.is_none() {
+                continue;
+            }
+            let report =
+                exhibit.check(&mut |progress| show(&exhibit.name(), exhibit.claim(), progress));
+            if format == Format::Text {
+                row(&report);
+            }
+            reports.push(report);
+        }
+    }
+    if format == Format::Json {
+        let json = serde_json::to_string_pretty(&reports).map_err(|error| error.to_string())?;
+        println!("{json}");
+    }
+    let surprises = reports
+        .iter()
+        .filter(|report| report.surprise.is_some())
+        .count();
+    if format == Format::Text {
+        match surprises {
+            0 => println!("\n{} of {} as claimed", reports.len(), reports.len()),
+            some => println!("\n{some} of {} NOT as claimed", reports.len()),
+        }
+    }
+    Ok(ExitCode::from(u8::from(0 < surprises)))
+}
+
+fn header(protocol: &Protocol) {
+    println!("\n{}: {}\n", protocol.name, protocol.summary);
+    println!(
+        "{:28} {:>10} {:>11} {:>5} {:>8} {:>9} {:>8}  verdict",
+        "world", "states", "transitions", "depth", "seconds", "states/s", "promises"
+    );
+}
+
+fn row(report: &Report) {
+    clear();
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    let rate = report.unique as f64 / report.seconds.max(1e-9);
+    let told = match (&report.claim, &report.surprise) {
+        (_, Some(surprise)) => format!("SURPRISE: {surprise}"),
+        (Claim::Holds { .. }, None) => String::new(),
+        (Claim::Falls { promise, steps }, None) => format!("\"{promise}\" in {steps} steps"),
+    };
+    println!(
+        "{:28} {:>10} {:>11} {:>5} {:>8.2} {:>9.0} {:>8}  {} {told}",
+        report.world,
+        report.unique,
+        report.generated,
+        report.depth,
+        report.seconds,
+        rate,
+        report.promises,
+        report.verdict,
+    );
+}
+
+/// A line that is written over, on a terminal alone.
+fn show(world: &str, claim: Claim, progress: &Progress) {
+    let mut out = std::io::stderr();
+    if !out.is_terminal() {
+        return;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+    let (rate, share) = (
+        progress.unique as f64 / progress.elapsed.as_secs_f64().max(1e-9),
+        match claim {
+            Claim::Holds { unique, .. } => format!(
+                "{:.0}% of",
+                100.0 * progress.unique as f64 / unique.max(1) as f64
+            ),
+            Claim::Falls { .. } => String::new(),
+        },
+    );
+    let _ = write!(
+        out,
+        "\r\x1b[K{world}: {} states {share} ({rate:.0}/s), depth {}, queue {}, memory {} MB",
+        progress.unique,
+        progress.depth,
+        progress.queue,
+        resident_megabytes()
+    );
+}
+
+/// The memory of this process, in megabytes, where the system says.
+fn resident_megabytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) / 1024
+}
+
+fn clear() {
+    let mut out = std::io::stderr();
+    if out.is_terminal() {
+        let _ = write!(out, "\r\x1b[K");
+    }
+}
+
+fn tell(protocol: &str, flaw: &str, svg: bool) -> Result<ExitCode, String> {
+    let known = protocols();
+    let exhibit = find_exhibit(find(&known, protocol)?, flaw)?;
+    let told = if svg {
+        exhibit.diagram()
+    } else {
+        exhibit.check(&mut |_| {}).story
+    };
+    match told {
+        Some(told) => {
+            println!("{told}");
+            Ok(ExitCode::SUCCESS)
+        }
+        None => Err(format!(
+            "every promise holds in {flaw}: there is no story to tell"
+        )),
+    }
+}
+
+fn explore(protocol: &str, name: Option<&str>, address: SocketAddr) -> Result<ExitCode, String> {
+    let known = protocols();
+    let protocol = find(&known, protocol)?;
+    let exhibit = match name {
+        Some(name) => find_exhibit(protocol, name)?,
+        None => &**protocol
+            .worlds
+            .first()
+            .ok_or("this protocol has no worlds")?,
+    };
+    // The Explorer would panic: so the address is tried first.
+    drop(TcpListener::bind(address).map_err(|error| {
+        format!("cannot listen at {address}: {error}; choose another with --address")
+    })?);
+    println!("{}: {}", exhibit.name(), exhibit.summary());
+    match exhibit.link() {
+        Some(link) => {
+            println!("the counterexample: http://{address}/#/steps/{link}");
+            println!("the beginning:      http://{address}/");
+        }
+        None => println!("http://{address}/"),
+    }
+    println!("(Ctrl-C to stop)");
+    exhibit.explore(address);
+    Ok(ExitCode::SUCCESS)
 }

@@ -3,20 +3,23 @@
 
 use std::fmt;
 
-mod flaws;
-
 use quorate::data::NodeSet;
 use quorate::machine::{Machine, NodeId};
 use quorate::quorum::Quorums;
-use quorate::register::{Call, Event, Message, Reads, Register, Version};
+use quorate::register::{Call, Event, Message, Operation, Phase, Reads, Register, Version};
 
 use crate::action::Cut;
 use crate::catalogue::{Claimed, Exhibit, Protocol};
 use crate::flaw::Twin;
 use crate::ghost::Ghost;
 use crate::history::{self, History, OperationId, RegisterCall, RegisterReply};
-use crate::snapshot::Snapshot;
+use crate::purge::{self, Discharged};
+use crate::snapshot::{Letter, Node, Snapshot};
 use crate::world::{Disk, World};
+
+mod flaws;
+
+use flaws::{Flaw, Flawed};
 
 /// Puts and gets take effect each at one moment between call and return.
 pub const LINEARIZABLE: &str = "linearizable";
@@ -109,7 +112,10 @@ impl Clients {
         let operations = self.history.operations();
         operations.iter().enumerate().any(|(place, one)| {
             operations[..place].iter().any(|other| {
-                one.reply.is_some() && other.reply.is_some() && !one.precedes(other) && !other.precedes(one)
+                one.reply.is_some()
+                    && other.reply.is_some()
+                    && !one.precedes(other)
+                    && !other.precedes(one)
             })
         })
     }
@@ -142,6 +148,9 @@ type Model<M> = World<M, Clients>;
 #[derive(Clone, Copy)]
 struct Cluster {
     replicas: usize,
+    /// Nodes that are no replicas, as the processes of `quorate client` are. If there are any, the
+    /// calls are made at them.
+    apart: usize,
     read: usize,
     write: usize,
     reads: Reads,
@@ -149,6 +158,7 @@ struct Cluster {
 
 const THREE: Cluster = Cluster {
     replicas: 3,
+    apart: 0,
     read: 2,
     write: 2,
     reads: Reads::Atomic,
@@ -164,11 +174,24 @@ impl Cluster {
         let members = NodeSet::first(self.replicas);
         let quorums = Quorums::unchecked(members, self.read, self.write);
         let reads = self.reads;
-        (members.iter())
+        (NodeSet::first(self.replicas + self.apart).iter())
             .map(|me| make(Register { me, quorums, reads }))
             .collect()
     }
+
+    fn doors(self) -> NodeSet {
+        let replicas = NodeSet::first(self.replicas);
+        match self.apart {
+            0 => replicas,
+            apart => NodeSet::first(self.replicas + apart).difference(replicas),
+        }
+    }
 }
+
+const REGULAR_READS: Cluster = Cluster {
+    reads: Reads::Regular,
+    ..THREE
+};
 
 /// Scripts, one per client: a capital letter puts itself, `r` gets. Tickets count the calls.
 fn scripts<M: Machine<Call = Call, Event = Event>>(
@@ -177,22 +200,26 @@ fn scripts<M: Machine<Call = Call, Event = Event>>(
 ) -> Model<M> {
     let mut tickets = 0..;
     for script in scripts {
-        let calls = script.chars().zip(tickets.by_ref()).map(|(letter, ticket)| {
-            let key = "x".to_owned();
-            match letter {
-                'r' => Call::Get { ticket, key },
-                value => Call::Put {
-                    ticket,
-                    key,
-                    value: value.to_string(),
-                },
-            }
-        });
+        let calls = script
+            .chars()
+            .zip(tickets.by_ref())
+            .map(|(letter, ticket)| {
+                let key = "x".to_owned();
+                match letter {
+                    'r' => Call::Get { ticket, key },
+                    value => Call::Put {
+                        ticket,
+                        key,
+                        value: value.to_string(),
+                    },
+                }
+            });
         world = world.client(calls.collect::<Vec<_>>());
     }
     world
 }
 
+/// A world in which everything is promised, and nothing may go wrong but in the network.
 fn world<M: Twin<Register>>(
     name: &str,
     cluster: Cluster,
@@ -200,40 +227,43 @@ fn world<M: Twin<Register>>(
     make: impl Fn(Register) -> M,
 ) -> Model<M> {
     let world = World::new(name, cluster.machines(make), Clients::default());
-    let promise = match cluster.reads {
-        Reads::Atomic => LINEARIZABLE,
-        Reads::Regular => REGULAR,
-    };
-    let world = scripts(world, clients)
-        .always(promise, move |snapshot| match cluster.reads {
-            Reads::Atomic => snapshot.ghost.linearizable,
-            Reads::Regular => snapshot.ghost.regular,
-        })
+    scripts(world.doors(cluster.doors()), clients)
+        .always(LINEARIZABLE, |snapshot| snapshot.ghost.linearizable)
+        .always(REGULAR, |snapshot| snapshot.ghost.regular)
         .always(ONE_VALUE, a_tag_names_one_value)
-        .always(RETURN_ONCE, |snapshot| snapshot.ghost.once);
-    if clients.iter().any(|script| script.contains('r')) {
-        world
-            .sometimes("operations overlap", |s| s.ghost.overlapped())
-            .sometimes("a get sees a put", |s| s.ghost.saw_a_put())
-            .sometimes("a get sees a put that has not returned", |s| {
-                s.ghost.saw_an_unfinished_put()
-            })
-    } else {
-        world
-    }
+        .always(RETURN_ONCE, |snapshot| snapshot.ghost.once)
+        // Each call under way needs its own alarm, once.
+        .recovers(
+            CALLS_RETURN,
+            clients.len().try_into().unwrap_or(u32::MAX),
+            nobody_waits,
+        )
+        .sometimes("operations overlap", |s| s.ghost.overlapped())
+        .sometimes("a get sees a put", |s| s.ghost.saw_a_put())
+        .sometimes("a get sees a put that has not returned", |s| {
+            s.ghost.saw_an_unfinished_put()
+        })
 }
 
 /// Goal of *calls return*: nobody waits.
 fn nobody_waits<M: Machine, G: Ghost<M>>(snapshot: &Snapshot<M, G>) -> bool {
-    snapshot.clients.iter().all(|client| client.waiting.is_none())
+    snapshot
+        .clients
+        .iter()
+        .all(|client| client.waiting.is_none())
 }
 
 fn a_tag_names_one_value<M: Twin<Register>>(snapshot: &Snapshot<M, Clients>) -> bool {
-    let on_disks = snapshot.disks().flat_map(|(_, disk)| disk.versions.values());
-    let in_messages = snapshot.network.iter().filter_map(|letter| match &letter.message {
-        Message::Answer { version, .. } | Message::Store { version, .. } => Some(version),
-        Message::Query { .. } | Message::Stored { .. } => None,
-    });
+    let on_disks = snapshot
+        .disks()
+        .flat_map(|(_, disk)| disk.versions.values());
+    let in_messages = snapshot
+        .network
+        .iter()
+        .filter_map(|letter| match &letter.message {
+            Message::Answer { version, .. } | Message::Store { version, .. } => Some(version),
+            Message::Query { .. } | Message::Stored { .. } => None,
+        });
     let mut known: Vec<&Version> = Vec::new();
     on_disks.chain(in_messages).all(|version| {
         let other = known.iter().find(|other| other.tag == version.tag);
@@ -245,9 +275,64 @@ fn a_tag_names_one_value<M: Twin<Register>>(snapshot: &Snapshot<M, Clients>) -> 
     })
 }
 
+/// True if the coordinator still waits for this member to answer its query.
+fn awaits_answer<M: Twin<Register>>(node: &Node<M>, operation: Operation, member: NodeId) -> bool {
+    matches!(phase(node, operation), Some(Phase::Query { answered, .. }) if !answered.contains(member))
+}
+
+/// True if the coordinator still waits for this member to store.
+fn awaits_store<M: Twin<Register>>(node: &Node<M>, operation: Operation, member: NodeId) -> bool {
+    matches!(phase(node, operation), Some(Phase::Store { stored }) if !stored.contains(member))
+}
+
+fn phase<M: Twin<Register>>(node: &Node<M>, operation: Operation) -> Option<Phase> {
+    let state = node.up()?;
+    let present = state.durable.incarnation == operation.incarnation;
+    let pending = state.volatile.pending.get(&operation.number)?;
+    present.then_some(pending.phase)
+}
+
+/// Answers that nobody waits for, questions whose answers nobody waits for, and stores of what the
+/// replica has or has newer. It rests on names of operations that are never used twice, and so on
+/// disks that do not lie.
+fn dead<M: Twin<Register>>(letter: &Letter<Message>, from: &Node<M>, to: &Node<M>) -> bool {
+    match &letter.message {
+        Message::Query { operation, .. } => !awaits_answer(from, *operation, letter.to),
+        Message::Answer { operation, .. } => !awaits_answer(to, *operation, letter.from),
+        Message::Stored { operation } => !awaits_store(to, *operation, letter.from),
+        Message::Store {
+            operation,
+            key,
+            version,
+        } => {
+            !awaits_store(from, *operation, letter.to)
+                && (to.durable()).is_none_or(|disk| version.tag <= disk.version(key).tag)
+        }
+    }
+}
+
 /// A world of the right machine.
 fn right(name: &str, cluster: Cluster, clients: &[&str]) -> Model<Register> {
-    world(name, cluster, clients, |right| right)
+    let world = world(name, cluster, clients, |right| right).purging(dead);
+    match cluster.reads {
+        Reads::Atomic => world,
+        Reads::Regular => world.except(LINEARIZABLE),
+    }
+}
+
+/// A world of a flawed one. Nothing is forgotten in it unless that is said: a reduction made for the
+/// right machine could hide the flaw.
+fn flawed(flaw: Flaw, name: &str, cluster: Cluster, clients: &[&str]) -> Model<Flawed> {
+    world(name, cluster, clients, move |right| Flawed { right, flaw })
+}
+
+/// What is dead when a replica stores whatever arrives: never a store.
+fn dead_but_stores<M: Twin<Register>>(
+    letter: &Letter<Message>,
+    from: &Node<M>,
+    to: &Node<M>,
+) -> bool {
+    !matches!(letter.message, Message::Store { .. }) && dead(letter, from, to)
 }
 
 fn everyone(cluster: Cluster) -> NodeSet {
@@ -260,20 +345,236 @@ pub fn protocol() -> Protocol {
         name: "register",
         summary: "the quorum register: reads and writes that a minority cannot stop",
         worlds: worlds(),
-        flaws: flaws(),
+        flaws: [flaws(), weakened()].into_iter().flatten().collect(),
     }
 }
 
 fn worlds() -> Vec<Box<dyn Exhibit>> {
     vec![
-        Claimed::holds(0, 0, || right("one-writer-two-gets", THREE, &["A", "rr"])),
-        Claimed::holds(0, 0, || right("write-then-get", THREE, &["Ar", "B"])),
-        Claimed::holds(0, 0, || right("two-writers-a-reader", THREE, &["A", "B", "r"])),
-        Claimed::holds(0, 0, || right("Ar Br", THREE, &["Ar", "Br"])),
-        Claimed::holds(0, 0, || right("ABr", THREE, &["ABr"])),
+        Claimed::holds(20_554, 73_429, || {
+            right("two-gets", THREE, &["A", "rr"])
+                .says("three replicas; one client puts, another gets twice")
+        }),
+        Claimed::holds(866_690, 4_916_560, || {
+            right("two-writers", THREE, &["A", "B", "r"])
+                .says("three replicas; two clients put, a third gets")
+        }),
+        Claimed::holds(6_637, 12_273, || {
+            right("two-replicas", TWO, &["Ar", "Br"])
+                .says("two replicas, both needed; two clients put and get")
+        }),
+        Claimed::holds(168_340, 640_339, || {
+            right("crash", THREE, &["A", "rr"])
+                .says("three replicas, one crash of any; one client puts, another gets twice")
+                .crashes(everyone(THREE), 1)
+        }),
+        Claimed::holds(57_079, 231_670, || {
+            right("two-crashes", THREE, &["A", "r"])
+                .says("three replicas, two crashes; one client puts, another gets")
+                .crashes(everyone(THREE), 2)
+        }),
+        Claimed::holds(32_144, 127_459, || {
+            right("cut", THREE, &["A", "r"])
+                .says("three replicas, one cut of any shape; one client puts, another gets")
+                .cuts(Cut::all(3), 1)
+        }),
+        Claimed::holds(122_202, 602_149, || {
+            right("clients-apart", Cluster { apart: 2, ..THREE }, &["A", "rr"])
+                .says("three replicas; the calls are made at two nodes that are none")
+        }),
+        Claimed::holds(6_517, 15_805, || {
+            right(
+                "read-one",
+                Cluster {
+                    read: 1,
+                    write: 3,
+                    ..THREE
+                },
+                &["A", "rr"],
+            )
+            .says("three replicas; any one answers a query, all must store")
+        }),
+        Claimed::holds(8_239, 21_391, || {
+            right(
+                "write-one",
+                Cluster {
+                    read: 3,
+                    write: 1,
+                    ..THREE
+                },
+                &["A", "rr"],
+            )
+            .says("three replicas; all must answer a query, any one may store")
+            // With W = 1 a put returns in the step in which it begins to store.
+            .except("a get sees a put that has not returned")
+        }),
+        Claimed::holds(17_227, 61_825, || {
+            right("regular", REGULAR_READS, &["A", "rr"])
+                .says("three replicas, gets without write-back: no more than regular")
+        }),
+        Claimed::holds(1_932_981, 10_306_815, || {
+            right("two-writers-two-readers", THREE, &["Ar", "Br"])
+                .says("three replicas; two clients put and then get")
+        }),
     ]
 }
 
 fn flaws() -> Vec<Box<dyn Exhibit>> {
-    vec![]
+    vec![
+        Claimed::falls(LINEARIZABLE, 9, || {
+            flawed(
+                Flaw::RepairAfterTheAnswer,
+                "repair-after-the-answer",
+                THREE,
+                &["A", "rr"],
+            )
+            .says("a get answers first, and repairs the replicas afterwards")
+            .purging(dead)
+        }),
+        Claimed::falls(LINEARIZABLE, 14, || {
+            flawed(
+                Flaw::StoreUnconditionally,
+                "unconditional-store",
+                THREE,
+                &["ABr"],
+            )
+            .says("a replica stores whatever arrives last, as the textbook's does")
+            .purging(dead_but_stores)
+        }),
+        Claimed::falls(LINEARIZABLE, 9, || {
+            flawed(Flaw::NoQueryPhase, "no-query-phase", THREE, &["ABr"])
+                .says(
+                    "a put counts for itself instead of asking, as the textbook's does by a clock",
+                )
+                .purging(dead)
+        }),
+        Claimed::falls(LINEARIZABLE, 13, || {
+            flawed(
+                Flaw::VersionNotIncremented,
+                "version-not-incremented",
+                THREE,
+                &["ABr"],
+            )
+            .says("a put takes the newest tag it saw, not a larger one")
+            .purging(dead)
+        }),
+        Claimed::falls(LINEARIZABLE, 16, || {
+            flawed(Flaw::NoTieBreak, "no-tie-break", TWO, &["Ar", "Br"])
+                .says("two tags of one number are one tag, whoever wrote")
+                .purging(dead)
+        }),
+        Claimed::falls(ONE_VALUE, 6, || {
+            flawed(Flaw::MintAndForget, "mint-and-forget", THREE, &["A", "B"])
+                .says("a coordinator does not keep the version it mints")
+                .purging(dead)
+        }),
+        Claimed::falls(LINEARIZABLE, 11, || {
+            flawed(Flaw::LateReplyCounted, "late-reply", THREE, &["ABr"])
+                .says("an answer to an earlier operation counts for the present one")
+        }),
+        Claimed::falls(RETURN_ONCE, 4, || {
+            flawed(Flaw::AnswerTwice, "answered-twice", TWO, &["r"])
+                .says("a call is answered again by every late reply")
+        }),
+        Claimed::falls(LINEARIZABLE, 11, || {
+            flawed(
+                Flaw::IncarnationForgotten,
+                "incarnation-forgotten",
+                THREE,
+                &["Ar", "r"],
+            )
+            .says("after a restart the names of operations begin anew")
+            .crashes(everyone(THREE), 1)
+        }),
+        Claimed::falls(LINEARIZABLE, 11, || {
+            let apart = Cluster { apart: 1, ..THREE };
+            flawed(
+                Flaw::ReplyCountedTwice,
+                "reply-counted-twice",
+                apart,
+                &["Ar"],
+            )
+            .says("a repeated answer counts again")
+        }),
+        Claimed::falls(LINEARIZABLE, 6, || {
+            flawed(
+                Flaw::MajorityOfTheReachable,
+                "majority-of-the-reachable",
+                THREE,
+                &["Ar"],
+            )
+            .says("who does not answer in time is taken for dead, as in the textbook's store")
+        }),
+        Claimed::falls(CALLS_RETURN, 0, || {
+            flawed(Flaw::AbsenceIsNoAnswer, "absence-is-no-answer", THREE, &["r"])
+                .says("a replica without a value is taken for one that did not answer, as in the textbook")
+        }),
+        Claimed::falls(CALLS_RETURN, 1, || {
+            flawed(Flaw::NoRetries, "no-retries", THREE, &["A"])
+                .says("what was lost is not sent again")
+        }),
+    ]
+}
+
+/// The right machine where something that it assumes is taken away.
+fn weakened() -> Vec<Box<dyn Exhibit>> {
+    vec![
+        Claimed::falls(LINEARIZABLE, 9, || {
+            world("no-write-back", REGULAR_READS, &["A", "rr"], |right| right)
+                .says("gets do not write back what they return; nor do the textbook's")
+                .purging(dead)
+        }),
+        Claimed::falls(REGULAR, 4, || {
+            world(
+                "disjoint-quorums",
+                Cluster { read: 1, ..THREE },
+                &["Ar"],
+                |right| right,
+            )
+            .says("two of three store, but any one answers a query: R + W = N")
+        }),
+        Claimed::falls(LINEARIZABLE, 9, || {
+            world("lying-disk", THREE, &["A", "r"], |right| right)
+                .says("a disk forgets what it acknowledged, so that a reply precedes the write")
+                .crashes(everyone(THREE), 1)
+                .disk(Disk::Lying)
+        }),
+    ]
+}
+
+/// What [`World::purging`] owes in a small world of the register, and what the flawed machines that
+/// are purged owe in theirs.
+///
+/// # Errors
+///
+/// Says which obligation fails, and where.
+pub fn obligations() -> Result<Vec<Discharged>, String> {
+    let with = |flaw, clients: &'static [&'static str]| {
+        purge::obligations(move || flawed(flaw, "purged", TWO, clients).purging(dead))
+    };
+    Ok(vec![
+        purge::obligations(|| right("purged", THREE, &["A"]))?,
+        purge::obligations(|| right("purged", TWO, &["A", "r"]).crashes(everyone(TWO), 1))?,
+        purge::obligations(|| right("purged", REGULAR_READS, &["r"]))?,
+        with(Flaw::RepairAfterTheAnswer, &["A", "r"])?,
+        with(Flaw::NoQueryPhase, &["A", "r"])?,
+        with(Flaw::VersionNotIncremented, &["A", "r"])?,
+        with(Flaw::NoTieBreak, &["A", "B"])?,
+        with(Flaw::MintAndForget, &["A", "B"])?,
+        purge::obligations(|| {
+            flawed(Flaw::StoreUnconditionally, "purged", TWO, &["A", "B"]).purging(dead_but_stores)
+        })?,
+    ])
+}
+
+/// The same, of a machine for which the rule is wrong: a store that is stale for the right machine is
+/// not for one that stores unconditionally. It must fail, or the obligations prove nothing.
+///
+/// # Errors
+///
+/// Always, if all is well.
+pub fn wrong_obligations() -> Result<Discharged, String> {
+    purge::obligations(|| {
+        flawed(Flaw::StoreUnconditionally, "purged", TWO, &["A", "B"]).purging(dead)
+    })
 }

@@ -301,11 +301,11 @@ impl<M: Machine, G: Ghost<M>> Search<'_, M, G> {
     }
 }
 
+/// Each state of a path with the action that leaves it.
+type Path<M, G> = Vec<(Snapshot<M, G>, Option<Action<M>>)>;
+
 /// The states along `path`, with the action that leaves each: the form stateright's paths have.
-pub fn replay<M: Machine, G: Ghost<M>>(
-    world: &World<M, G>,
-    path: &[Action<M>],
-) -> Vec<(Snapshot<M, G>, Option<Action<M>>)> {
+pub fn replay<M: Machine, G: Ghost<M>>(world: &World<M, G>, path: &[Action<M>]) -> Path<M, G> {
     let mut state = world.initial();
     let mut steps = Vec::with_capacity(path.len() + 1);
     for action in path {

@@ -182,7 +182,9 @@ impl<M: Machine, G: Ghost<M>> fmt::Debug for Snapshot<M, G> {
         }
         for (index, client) in self.clients.iter().enumerate() {
             match client.waiting {
-                Some(node) => writeln!(f, "client {index} waits at {node} for call {}", client.next)?,
+                Some(node) => {
+                    writeln!(f, "client {index} waits at {node} for call {}", client.next)?;
+                }
                 None => writeln!(f, "client {index} is at call {}", client.next)?,
             }
         }

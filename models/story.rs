@@ -16,7 +16,10 @@ pub fn sentence<M: Machine, G: Ghost<M>>(world: &World<M, G>, action: &Action<M>
     match action {
         Action::Call { client, node } => format!("client {client} makes its next call, at {node}"),
         Action::Deliver(letter) => {
-            format!("{} hears from {}: {:?}", letter.to, letter.from, letter.message)
+            format!(
+                "{} hears from {}: {:?}",
+                letter.to, letter.from, letter.message
+            )
         }
         Action::Ring { node, timer } => format!("{node}'s alarm rings: {timer:?}"),
         Action::Crash(node) => format!("{node} crashes"),
@@ -33,7 +36,10 @@ pub fn sentence<M: Machine, G: Ghost<M>>(world: &World<M, G>, action: &Action<M>
         },
         Action::Heal => "the network heals".into(),
         Action::Lie(letter) => {
-            format!("{} lies to {}: {:?}", letter.from, letter.to, letter.message)
+            format!(
+                "{} lies to {}: {:?}",
+                letter.from, letter.to, letter.message
+            )
         }
     }
 }
@@ -45,7 +51,10 @@ pub fn sentence_in<M: Machine, G: Ghost<M>>(
     action: &Action<M>,
 ) -> String {
     if let Action::Call { client, node } = action
-        && let Some(call) = last.clients.get(*client).and_then(|at| world.call(*client, *at))
+        && let Some(call) = last
+            .clients
+            .get(*client)
+            .and_then(|at| world.call(*client, *at))
     {
         return format!("client {client} asks {node}: {call:?}");
     }
@@ -144,7 +153,10 @@ pub fn page<M: Machine, G: Ghost<M>>(
     };
     let _ = writeln!(text, "# {}", world.name());
     let _ = writeln!(text, "# {}", world.summary());
-    let _ = writeln!(text, "# \"{promise}\" {outcome}; {count}, and none is shorter\n");
+    let _ = writeln!(
+        text,
+        "# \"{promise}\" {outcome}; {count}, and none is shorter\n"
+    );
     for (number, pair) in (1..).zip(steps.windows(2)) {
         let [(last, Some(action)), (next, _)] = pair else {
             continue;

@@ -76,6 +76,10 @@ pub(crate) struct Faults<M: Machine> {
 /// Any state that a world goes on from; what lies beyond is cut off, and counted.
 pub(crate) type Boundary<M, G> = Arc<dyn Fn(&Snapshot<M, G>) -> bool + Send + Sync>;
 
+/// Which messages are dead: see [`World::purging`].
+pub(crate) type Dead<M> =
+    Arc<dyn Fn(&Letter<<M as Machine>::Message>, &Node<M>, &Node<M>) -> bool + Send + Sync>;
+
 /// Nodes, clients, an adversary, a ghost, and what is promised of them.
 pub struct World<M: Machine, G: Ghost<M>> {
     pub(crate) name: String,
@@ -87,6 +91,7 @@ pub struct World<M: Machine, G: Ghost<M>> {
     pub(crate) ghost: G,
     pub(crate) promises: Vec<Promise<M, G>>,
     pub(crate) boundary: Option<Boundary<M, G>>,
+    pub(crate) dead: Option<Dead<M>>,
     pub(crate) latches: Latches,
     pub(crate) memory: Memory<M, G>,
 }
@@ -122,6 +127,7 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
             ghost,
             promises: Vec::new(),
             boundary: None,
+            dead: None,
             latches: Latches::default(),
             memory: Memory::default(),
         };
@@ -207,6 +213,21 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
         self
     }
 
+    /// Forgets messages that are dead: those whose delivery changes nothing, now and for ever, but
+    /// for sending others that are dead. `dead` is asked of a message, the node that sent it and the
+    /// node it is for.
+    ///
+    /// This is a reduction, and it is only as good as `dead`. [`crate::purge::obligations`] checks,
+    /// in every state of the same world without it, that what is called dead is dead and stays so.
+    #[must_use]
+    pub fn purging(
+        mut self,
+        dead: impl Fn(&Letter<M::Message>, &Node<M>, &Node<M>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.dead = Some(Arc::new(dead));
+        self
+    }
+
     /// Safety: true of every reachable state.
     #[must_use]
     pub fn always(
@@ -275,6 +296,13 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
         self
     }
 
+    /// Drops a promise that is not made here.
+    #[must_use]
+    pub fn except(mut self, name: &str) -> Self {
+        self.promises.retain(|promise| promise.name != name);
+        self
+    }
+
     /// Computes everything anew at every state, so that nothing rests on content hashes. Slow: for
     /// audits.
     #[must_use]
@@ -313,7 +341,9 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
 
     /// The machine of a node.
     pub fn machine(&self, node: NodeId) -> Option<&M> {
-        usize::try_from(node.0).ok().and_then(|i| self.machines.get(i))
+        usize::try_from(node.0)
+            .ok()
+            .and_then(|i| self.machines.get(i))
     }
 
     /// What is promised.
@@ -329,7 +359,9 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
     /// True if every call of every script was made, and has returned or was lost in a crash.
     pub fn is_finished(&self, snapshot: &Snapshot<M, G>) -> bool {
         let mut clients = snapshot.clients.iter().zip(&self.scripts);
-        clients.all(|(client, script)| client.waiting.is_none() && client.next as usize == script.len())
+        clients.all(|(client, script)| {
+            client.waiting.is_none() && client.next as usize == script.len()
+        })
     }
 
     /// What the promise says of this state: for `recovers`, whether the calm schedule gets there.
@@ -346,12 +378,15 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
     pub fn initial(&self) -> Snapshot<M, G> {
         let ids = (0..self.machines.len() as u64).map(NodeId);
         let traitors = self.faults.traitors;
-        let asleep = |id| match traitors.contains(id) {
-            true => Node::Traitor,
-            false => Node::Down {
-                durable: M::Durable::default(),
-                unflushed: Vec::new(),
-            },
+        let asleep = |id| {
+            if traitors.contains(id) {
+                Node::Traitor
+            } else {
+                Node::Down {
+                    durable: M::Durable::default(),
+                    unflushed: Vec::new(),
+                }
+            }
         };
         let idle = Client {
             next: 0,
@@ -407,7 +442,12 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
         }
     }
 
-    fn make_call(&self, last: &Snapshot<M, G>, client: usize, node: NodeId) -> Option<Snapshot<M, G>> {
+    fn make_call(
+        &self,
+        last: &Snapshot<M, G>,
+        client: usize,
+        node: NodeId,
+    ) -> Option<Snapshot<M, G>> {
         let call = self.call(client, *last.clients.get(client)?)?;
         let mut next = last.clone();
         next.clients[client].waiting = Some(node);
@@ -445,7 +485,34 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
             }
         }
         next.ghost = self.memory.on_crash(&last.ghost, node);
+        self.purge(&mut next, node);
         Some(next)
+    }
+
+    /// Forgets what is dead, now that `changed` is what it is.
+    fn purge(&self, next: &mut Snapshot<M, G>, changed: NodeId) {
+        if self.dead.is_none() {
+            return;
+        }
+        let is_dead = |letter: &&Shared<Letter<M::Message>>| {
+            (letter.from == changed || letter.to == changed) && self.is_dead(next, letter)
+        };
+        if next.network.iter().any(|letter| is_dead(&letter)) {
+            let alive = next.network.iter().filter(|letter| !is_dead(letter));
+            next.network = Shared::new(alive.cloned().collect());
+        }
+    }
+
+    /// True if the world forgets this message in this state.
+    pub(crate) fn is_dead(&self, snapshot: &Snapshot<M, G>, letter: &Letter<M::Message>) -> bool {
+        let (Some(dead), Some(from), Some(to)) = (
+            &self.dead,
+            snapshot.node(letter.from),
+            snapshot.node(letter.to),
+        ) else {
+            return false;
+        };
+        dead(letter, from, to)
     }
 
     /// Something happens at one node, and its consequences spread.
@@ -459,7 +526,9 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
         let before = last.nodes.get(index)?;
         let machine = &self.machines[index];
         let disk = self.faults.disk;
-        let effect = self.memory.effect(machine, disk, node, before, occurrence)?;
+        let effect = self
+            .memory
+            .effect(machine, disk, node, before, occurrence)?;
         let Effect {
             after,
             sent,
@@ -471,13 +540,18 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
             letter.to.0 < self.machines.len() as u64 && last.network.binary_search(letter).is_err()
         };
         let new: Vec<_> = sent.iter().filter(unsent).cloned().collect();
-        if new.is_empty() && events.is_empty() && broken.is_none() && after == before {
+        let idle = events.is_empty() && broken.is_none() && after == before;
+        if new.is_empty() && idle {
             return None;
         }
         let mut next = last.clone();
         next.nodes[index] = after.clone();
         if !new.is_empty() {
             next.network = Shared::new(merge(&last.network, new));
+        }
+        self.purge(&mut next, node);
+        if idle && next.network == last.network {
+            return None; // What it sent was dead on arrival.
         }
         next.broken.clone_from(broken);
         for event in events {
@@ -494,7 +568,8 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
         };
         for (index, client) in next.clients.iter_mut().enumerate() {
             let call = self.scripts[index].get(client.next as usize);
-            if client.waiting == Some(node) && call.and_then(|call| G::ticket(call)) == Some(ticket) {
+            if client.waiting == Some(node) && call.and_then(|call| G::ticket(call)) == Some(ticket)
+            {
                 client.waiting = None;
                 client.next += 1;
             }
@@ -526,7 +601,11 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
         let disk = self.faults.disk;
         let effect = self.memory.effect(machine, disk, node, before, &occurrence);
         let events = effect.map(|effect| effect.events.clone());
-        events.into_iter().flatten().map(|event| (node, event)).collect()
+        events
+            .into_iter()
+            .flatten()
+            .map(|event| (node, event))
+            .collect()
     }
 
     /// Calls `visit` with everything that may happen next, in a fixed order. Some of it may change
@@ -539,7 +618,10 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
             if at.waiting.is_some() || self.call(client, *at).is_none() {
                 continue;
             }
-            for (node, _) in last.running().filter(|(node, _)| self.doors.contains(*node)) {
+            for (node, _) in last
+                .running()
+                .filter(|(node, _)| self.doors.contains(*node))
+            {
                 visit(Action::Call { client, node });
             }
         }
@@ -588,7 +670,7 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
             return;
         };
         let cut = last.adversary.cut.and_then(|cut| self.faults.cuts.get(cut));
-        for from in self.faults.traitors.iter() {
+        for from in self.faults.traitors {
             let letters = last.network.iter().map(|letter| &**letter);
             let mut seen = letters.filter(|letter| letter.to == from);
             for (to, message) in traitor.lies(from, &mut seen) {

@@ -16,9 +16,12 @@
 //!   decoder holds memory in proportion to the bytes it was given. That takes elements which take
 //!   up bytes: those of no size, such as `()`, have no place in what is decoded from strangers.
 //! - **Its `union` lets the wrong side win** when `self` is the smaller map: [`Map::merge_left`] is
-//!   ours. Its `sort` is undefined behaviour even under the laxer of Miri's models. Its hash maps
-//!   and sets iterate at random, so that equal ones differ in hash, order and encoding. Its ordered
-//!   map tells the wrong length for ranges. None of these is used.
+//!   ours.
+//! - **Its ordered map loses entries when it is read backwards**, from 2,177 entries on: whole nodes
+//!   of them. Its `get_next` and `get_prev` find nothing at the border of a node, and it tells a
+//!   wrong length for ranges. [`MapIter`] asks it for nothing that it gets wrong.
+//! - Its `sort` is undefined behaviour even under the laxer of Miri's models. Its hash maps and sets
+//!   iterate at random, so that equal ones differ in hash, order and encoding. We use neither.
 //!
 //! # Why these representations
 //!
@@ -33,7 +36,7 @@
 //! Equality, order, hash and encoding depend on content alone: not on the history that led to it,
 //! not on the representation. Encodings are those of `Vec`, `BTreeMap` and `u64`; for each content
 //! there is one, and a map whose keys do not strictly increase is refused. Nothing here panics,
-//! whatever it is given. Values that share their representation are found equal without a look at
+//! whatever it is given, as long as `Ord` of the elements is an order. Values that share their representation are found equal without a look at
 //! their content, so that asking whether a step changed a large store costs nothing if it did not.
 
 use alloc::vec::Vec;
@@ -363,7 +366,7 @@ impl<K: Ord, V> Map<K, V> {
     pub fn iter(&self) -> MapIter<'_, K, V> {
         MapIter(match &self.0 {
             Entries::Few(entries) => Cursor::Few(entries.iter()),
-            Entries::Many(entries) => Cursor::Many(entries.iter()),
+            Entries::Many(entries) => Cursor::many(entries, Bound::Unbounded, Bound::Unbounded),
         })
     }
 
@@ -403,18 +406,19 @@ impl<K: Ord, V> Map<K, V> {
     /// The entries whose keys are in `range`, by increasing key. A range that ends before it starts
     /// has none.
     pub fn range(&self, range: impl RangeBounds<K>) -> MapIter<'_, K, V> {
+        let (start, end) = (range.start_bound(), range.end_bound());
         let entries = match &self.0 {
             Entries::Few(entries) => entries,
-            Entries::Many(entries) => return MapIter(Cursor::Many(entries.range(range))),
+            Entries::Many(entries) => return MapIter(Cursor::many(entries, start, end)),
         };
         let below = |bound| entries.partition_point(|(key, _)| key < bound);
         let up_to = |bound| entries.partition_point(|(key, _)| key <= bound);
-        let start = match range.start_bound() {
+        let start = match start {
             Bound::Included(bound) => below(bound),
             Bound::Excluded(bound) => up_to(bound),
             Bound::Unbounded => 0,
         };
-        let end = match range.end_bound() {
+        let end = match end {
             Bound::Included(bound) => up_to(bound),
             Bound::Excluded(bound) => below(bound),
             Bound::Unbounded => entries.len(),
@@ -525,7 +529,10 @@ impl<K: Ord + Clone, V: Clone> Map<K, V> {
 }
 
 /// Where `key` is, or else where it would go.
-fn search<K: Ord + Borrow<Q>, V, Q: Ord + ?Sized>(entries: &[(K, V)], key: &Q) -> Result<usize, usize> {
+fn search<K: Ord + Borrow<Q>, V, Q: Ord + ?Sized>(
+    entries: &[(K, V)],
+    key: &Q,
+) -> Result<usize, usize> {
     entries.binary_search_by(|(present, _)| present.borrow().cmp(key))
 }
 
@@ -655,7 +662,29 @@ pub struct MapIter<'a, K, V>(Cursor<'a, K, V>);
 
 enum Cursor<'a, K, V> {
     Few(slice::Iter<'a, (K, V)>),
-    Many(im::ordmap::Iter<'a, K, V>),
+    Many {
+        entries: &'a im::OrdMap<K, V>,
+        /// Good for reading forwards only.
+        forwards: im::ordmap::Iter<'a, K, V>,
+        /// Between these is what is left.
+        start: Bound<&'a K>,
+        end: Bound<&'a K>,
+    },
+}
+
+impl<'a, K: Ord, V> Cursor<'a, K, V> {
+    fn many(entries: &'a im::OrdMap<K, V>, start: Bound<&K>, end: Bound<&K>) -> Self {
+        let range = || entries.range::<_, K>((start, end));
+        match (range().next(), range().next_back()) {
+            (Some((least, _)), Some((greatest, _))) => Self::Many {
+                entries,
+                forwards: range(),
+                start: Bound::Included(least),
+                end: Bound::Included(greatest),
+            },
+            (None, _) | (_, None) => Self::Few([].iter()),
+        }
+    }
 }
 
 impl<'a, K: Ord, V> Iterator for MapIter<'a, K, V> {
@@ -664,7 +693,18 @@ impl<'a, K: Ord, V> Iterator for MapIter<'a, K, V> {
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.0 {
             Cursor::Few(entries) => entries.next().map(|(key, value)| (key, value)),
-            Cursor::Many(entries) => entries.next(),
+            Cursor::Many {
+                forwards,
+                start,
+                end,
+                ..
+            } => {
+                let (key, value) = forwards.next()?;
+                *start = Bound::Excluded(key);
+                (Bound::Unbounded, *end)
+                    .contains(key)
+                    .then_some((key, value))
+            }
         }
     }
 }
@@ -673,7 +713,18 @@ impl<K: Ord, V> DoubleEndedIterator for MapIter<'_, K, V> {
     fn next_back(&mut self) -> Option<Self::Item> {
         match &mut self.0 {
             Cursor::Few(entries) => entries.next_back().map(|(key, value)| (key, value)),
-            Cursor::Many(entries) => entries.next_back(),
+            Cursor::Many {
+                entries,
+                start,
+                end,
+                ..
+            } => {
+                // A new iterator for each step, because `im` gets the first one right, and is lost
+                // once it steps back over a tree of three levels.
+                let (key, value) = entries.range::<_, K>((*start, *end)).next_back()?;
+                *end = Bound::Excluded(key);
+                Some((key, value))
+            }
         }
     }
 }

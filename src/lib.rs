@@ -1,4 +1,17 @@
-//! quorate
+//! The classic protocols of distributed systems as pure state machines.
+//!
+//! Each protocol is one [`machine::Machine`]: a function `(state, input) -> (state, outputs)` that
+//! runs unchanged in a model checker and on a network. This crate is what ships; what is claimed of
+//! it, and checked exhaustively, is in the workspace's `models` crate, which this one never sees.
+//!
+//! Read in this order: [`machine`], the one framework file; [`quorum`] and [`data`], what protocols
+//! count and keep things with; then a protocol, of which [`register`] is the simplest.
+//!
+//! # What is absent
+//!
+//! The crate is `no_std`, so that no protocol can name a clock, a socket, a thread, a file, a source
+//! of randomness or a randomly seeded map. Its core depends on serde and im alone. No state holds an
+//! address, an instant or a random number. No output leaves before the disk has what it rests on.
 #![no_std]
 
 extern crate alloc;

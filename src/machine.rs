@@ -3,7 +3,7 @@
 //! A protocol is a [`Machine`]: for one node, a pure function from a state and an input to a state
 //! and outputs. It has no clock, no socket, no thread, no file and no source of randomness; the
 //! crate is `no_std`, so that none can be named. Two things run it: the world of `quorate-models`,
-//! which tries every order of every input, and the adapter of [`crate::udp`], which meets one.
+//! which tries every order of every input, and the UDP adapter, which meets one.
 //!
 //! # By value outside, `&mut` inside
 //!

@@ -157,7 +157,9 @@ impl fmt::Debug for Operation {
 impl fmt::Debug for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.number)?;
-        self.writer.iter().try_for_each(|writer| write!(f, "@{writer}"))
+        self.writer
+            .iter()
+            .try_for_each(|writer| write!(f, "@{writer}"))
     }
 }
 
@@ -238,7 +240,8 @@ impl machine::Durable for Durable {
             changes.push(Change::Booted(self.incarnation));
         }
         let versions = self.versions.changed_since(&older.versions);
-        changes.extend(versions.map(|(key, version)| Change::Version(key.clone(), version.clone())));
+        changes
+            .extend(versions.map(|(key, version)| Change::Version(key.clone(), version.clone())));
         changes
     }
 

@@ -1,5 +1,10 @@
 //! The register with one thing wrong.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "each flaw spoils one thing and leaves the rest alone"
+)]
+
 use std::ops::Range;
 use std::time::Duration;
 
@@ -12,16 +17,16 @@ use crate::flaw::delegate;
 
 /// A register, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Flawed {
+pub(super) struct Flawed {
     /// The right machine, which does all the rest.
-    pub right: Register,
+    pub(super) right: Register,
     /// What is wrong.
-    pub flaw: Flaw,
+    pub(super) flaw: Flaw,
 }
 
 /// What can be wrong with a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Flaw {
+pub(super) enum Flaw {
     /// A get answers first and repairs afterwards, as an optimisation.
     RepairAfterTheAnswer,
     /// A replica stores whatever arrives last. So does the textbook's.
@@ -46,6 +51,8 @@ pub enum Flaw {
     /// When the alarm rings, those who have not answered are taken for dead, and a majority of the
     /// rest is enough. So does the textbook's store.
     MajorityOfTheReachable,
+    /// A call whose answer was given is answered again by every reply that comes late.
+    AnswerTwice,
     /// What was lost is not sent again.
     NoRetries,
 }
@@ -72,7 +79,9 @@ impl Machine for Flawed {
 
     fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
         let number = state.volatile.next;
-        self.spoil(state, out, |right, state, out| right.on_call(state, call, out));
+        self.spoil(state, out, |right, state, out| {
+            right.on_call(state, call, out);
+        });
         let Some(pending) = state.volatile.pending.get_mut(&number) else {
             return;
         };
@@ -84,9 +93,13 @@ impl Machine for Flawed {
             }
             (Phase::Query { .. }, Flaw::NoQueryPhase) if pending.goal != Goal::Get => {
                 // The questions are left unasked.
-                let arm = out.drain().filter(|output| matches!(output, Output::Arm(_)));
+                let arm = out
+                    .drain()
+                    .filter(|output| matches!(output, Output::Arm(_)));
                 let arm: Vec<_> = arm.collect();
-                arm.into_iter().for_each(|output| out.push(output));
+                for output in arm {
+                    out.push(output);
+                }
                 self.pretend(state, number, out);
             }
             (Phase::Query { .. } | Phase::Store { .. }, _) => {}
@@ -100,9 +113,8 @@ impl Machine for Flawed {
         message: Message,
         out: &mut Outbox<Self>,
     ) {
-        let (from, message) = match self.mistake(state, from, message, out) {
-            Some(taken) => taken,
-            None => return,
+        let Some((from, message)) = self.mistake(state, from, message, out) else {
+            return;
         };
         self.spoil(state, out, |right, state, out| {
             right.on_message(state, from, message, out);
@@ -145,7 +157,12 @@ impl Flawed {
                 },
             ) => {
                 state.durable.versions.insert(key.clone(), version.clone());
-                out.send(from, Message::Stored { operation: *operation });
+                out.send(
+                    from,
+                    Message::Stored {
+                        operation: *operation,
+                    },
+                );
                 return None;
             }
             (Flaw::AbsenceIsNoAnswer, Message::Answer { version, .. })
@@ -163,6 +180,15 @@ impl Flawed {
                         number: *number,
                     };
                 }
+            }
+            (Flaw::AnswerTwice, Message::Answer { version, .. })
+                if state.volatile.pending.is_empty() =>
+            {
+                out.tell(Event::Got {
+                    ticket: 0,
+                    value: version.value.clone(),
+                });
+                return None;
             }
             (
                 Flaw::ReplyCountedTwice,
@@ -216,7 +242,9 @@ impl Flawed {
                 !matches!(output, Output::Event(Event::Got { ticket, .. }) if repaired.contains(ticket))
             });
         }
-        outputs.into_iter().for_each(|output| out.push(output));
+        for output in outputs {
+            out.push(output);
+        }
     }
 
     /// An operation begins to store.
@@ -277,8 +305,9 @@ impl Flawed {
             Phase::Store { .. } => Message::Stored { operation },
         };
         let storing = is_storing(state, number);
-        for other in self.right.quorums.members().iter() {
-            if is_storing(state, number) == storing && state.volatile.pending.contains_key(&number) {
+        for other in self.right.quorums.members() {
+            if is_storing(state, number) == storing && state.volatile.pending.contains_key(&number)
+            {
                 let agreement = agreement.clone();
                 self.spoil(state, out, |right, state, out| {
                     right.on_message(state, other, agreement, out);
