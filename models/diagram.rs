@@ -15,7 +15,7 @@ use crate::story;
 use crate::world::World;
 
 // All in pixels.
-const LANE: usize = 340;
+const LANE: usize = 380;
 const LEFT: usize = 190;
 const TOP: usize = 64;
 const LINE: usize = 17;

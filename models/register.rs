@@ -542,6 +542,11 @@ fn weakened() -> Vec<Box<dyn Exhibit>> {
     ]
 }
 
+/// A put and a get among three replicas, with or without cuts: to compare what they reach.
+pub fn with_cuts(cuts: u32) -> World<Register, Clients> {
+    right("cuts", THREE, &["A", "r"]).cuts(Cut::all(3), cuts)
+}
+
 /// What [`World::purging`] owes in a small world of the register, and what the flawed machines that
 /// are purged owe in theirs.
 ///

@@ -11,33 +11,34 @@
 //!   keeps fingerprints takes them for one state and silently drops the other, with all that only
 //!   the other leads to. Here every hash is prefix-free: the length first, as a `u64`, so that it
 //!   is the same on every platform.
-//! - **Its `serde` feature reserves whatever length a message claims**: seven bytes from the network
+//! - **Its `serde` feature reserves whatever length a message claims**: seven bytes from anyone
 //!   abort the process. The feature stays off. Here nothing is reserved on anyone's word, so that a
 //!   decoder holds memory in proportion to the bytes it was given. That takes elements which take
 //!   up bytes: those of no size, such as `()`, have no place in what is decoded from strangers.
 //! - **Its `union` lets the wrong side win** when `self` is the smaller map: [`Map::merge_left`] is
 //!   ours.
-//! - **Its ordered map loses entries when it is read backwards**, from 2,177 entries on: whole nodes
-//!   of them. Its `get_next` and `get_prev` find nothing at the border of a node, and it tells a
-//!   wrong length for ranges. [`MapIter`] asks it for nothing that it gets wrong.
-//! - Its `sort` is undefined behaviour even under the laxer of Miri's models. Its hash maps and sets
-//!   iterate at random, so that equal ones differ in hash, order and encoding. We use neither.
+//! - **Its ordered map loses entries when it is read backwards**, whole nodes of them, once it has
+//!   some two thousand. Its `get_next` and `get_prev` find nothing at the border of a node, and it
+//!   tells a wrong length for ranges. [`MapIter`] asks it for nothing that it gets wrong.
+//! - Its `sort` is undefined behaviour even under the laxer of Miri's models. Its hash maps and
+//!   sets iterate at random, so that equal ones differ in hash, order and encoding. We use neither.
 //!
 //! # Why these representations
 //!
-//! An `im::OrdMap` copies 1.6 kB for each new version, however small the map, and doubled the memory
-//! of a whole search; a sorted vector of three entries copies 48 bytes. A [`Map`] is thus a sorted
-//! vector while it has at most 16 entries, which in a model is always, and an `im::OrdMap` above,
-//! which in a deployed store makes each snapshot free. A [`Seq`] is an `im::Vector`: it keeps a few
-//! elements inline, and long logs share all but a chunk. A [`NodeSet`] is one word.
+//! An `im::OrdMap` copies 1.6 kB for each new version, however small the map, and doubled the
+//! memory of a whole search; a sorted vector of three entries copies 48 bytes. A [`Map`] is thus a
+//! sorted vector while it has at most 16 entries, which in a model is always, and an `im::OrdMap`
+//! above, which in a deployed store makes each snapshot free. A [`Seq`] is an `im::Vector`: it
+//! keeps a few elements inline, and long logs share all but a chunk. A [`NodeSet`] is one word.
 //!
 //! # What holds for all three
 //!
 //! Equality, order, hash and encoding depend on content alone: not on the history that led to it,
 //! not on the representation. Encodings are those of `Vec`, `BTreeMap` and `u64`; for each content
 //! there is one, and a map whose keys do not strictly increase is refused. Nothing here panics,
-//! whatever it is given, as long as `Ord` of the elements is an order. Values that share their representation are found equal without a look at
-//! their content, so that asking whether a step changed a large store costs nothing if it did not.
+//! whatever it is given, as long as the `Ord` of keys is an order. Values that share their
+//! representation are found equal without a look at their content, so that asking whether a step
+//! changed a large store costs nothing if it did not.
 
 use alloc::vec::Vec;
 use core::borrow::Borrow;
@@ -385,8 +386,7 @@ impl<K: Ord, V> Map<K, V> {
     /// version has are not among them: a store that deletes keeps tombstones.
     pub fn changed_since<'a>(&'a self, older: &'a Self) -> impl Iterator<Item = (&'a K, &'a V)>
     where
-        K: Clone,
-        V: Clone + PartialEq,
+        V: PartialEq,
     {
         let (shared, plain) = match (&self.0, &older.0) {
             (Entries::Many(new), Entries::Many(old)) => (Some(old.diff(new)), None),
@@ -529,10 +529,7 @@ impl<K: Ord + Clone, V: Clone> Map<K, V> {
 }
 
 /// Where `key` is, or else where it would go.
-fn search<K: Ord + Borrow<Q>, V, Q: Ord + ?Sized>(
-    entries: &[(K, V)],
-    key: &Q,
-) -> Result<usize, usize> {
+fn search<K: Borrow<Q>, V, Q: Ord + ?Sized>(entries: &[(K, V)], key: &Q) -> Result<usize, usize> {
     entries.binary_search_by(|(present, _)| present.borrow().cmp(key))
 }
 
@@ -880,7 +877,7 @@ impl IntoIterator for NodeSet {
     }
 }
 
-/// Iterates over a [`NodeSet`] by increasing id. It works on a copy, so the set may change meanwhile.
+/// Iterates over a [`NodeSet`] by increasing id. It has a copy, so the set may change meanwhile.
 #[derive(Clone, Debug)]
 pub struct NodeSetIter(NodeSet);
 

@@ -5,7 +5,8 @@
 //! it, and checked exhaustively, is in the workspace's `models` crate, which this one never sees.
 //!
 //! Read in this order: [`machine`], the one framework file; [`quorum`] and [`data`], what protocols
-//! count and keep things with; then a protocol, of which [`register`] is the simplest.
+//! count and keep things with; then a protocol, of which [`register`] is the simplest. The `udp` module,
+//! behind the feature of that name, runs the same machines as processes.
 //!
 //! # What is absent
 //!
@@ -20,3 +21,5 @@ pub mod data;
 pub mod machine;
 pub mod quorum;
 pub mod register;
+#[cfg(feature = "udp")]
+pub mod udp;

@@ -1,5 +1,7 @@
 //! The quorum register: its promises hold, and each falls when something is taken away.
 
+use std::collections::HashSet;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use quorate::data::NodeSet;
@@ -8,8 +10,11 @@ use quorate::quorum::{QuorumError, Quorums};
 use quorate::register::{Call, Message, Operation, Reads, Register, Tag, Timer, Version};
 use quorate_models::laws::{self, Move};
 use quorate_models::register::{
-    CALLS_RETURN, LINEARIZABLE, ONE_VALUE, REGULAR, RETURN_ONCE, obligations, wrong_obligations,
+    CALLS_RETURN, LINEARIZABLE, ONE_VALUE, REGULAR, RETURN_ONCE, obligations, with_cuts,
+    wrong_obligations,
 };
+use quorate_models::shared::fingerprint;
+use quorate_models::snapshot::Snapshot;
 use quorate_models::testing::{audits, holds, refutes};
 
 #[test]
@@ -145,6 +150,30 @@ fn calls_return_falls_when_absence_is_no_answer() {
 #[test]
 fn calls_return_falls_without_retries() {
     refutes("register", "no-retries", CALLS_RETURN);
+}
+
+/// The states of the nodes and of the clients, whatever the network.
+fn node_states(cuts: u32) -> HashSet<u64> {
+    let world = with_cuts(cuts);
+    let mut seen = HashSet::from([world.initial()]);
+    let mut waiting = vec![world.initial()];
+    while let Some(last) = waiting.pop() {
+        world.each_action(&last, |action| {
+            if let Some(next) = world.apply(&last, &action)
+                && seen.insert(next.clone())
+            {
+                waiting.push(next);
+            }
+        });
+    }
+    let content = |state: &Snapshot<_, _>| fingerprint(&(&state.nodes, &state.ghost));
+    seen.iter().map(content).collect()
+}
+
+/// A cut only delays, and the network delays at will: so for safety it adds nothing.
+#[test]
+fn cuts_add_no_node_state_that_loss_alone_does_not_reach() {
+    assert_eq!(node_states(0), node_states(2));
 }
 
 #[test]

@@ -1,0 +1,324 @@
+//! The `quorate` command.
+//!
+//! Exit status: 0 as asked; 1 a key that nobody wrote, a node that had to stop, a demonstration
+//! that failed; 2 a mistake in how it was called or configured, or a journal that cannot be used:
+//! nothing was started; 3 no quorum answered in time.
+
+use std::error::Error;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use std::{env, io};
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+
+use quorate::udp::client::{Client, ClientError};
+use quorate::udp::configuration::{ConfigurationError, Member, Settings};
+use quorate::udp::demo::demo;
+use quorate::udp::serve::{ServeError, Start, serve, stop_on_end_of_input};
+
+const NOT_AS_ASKED: u8 = 1;
+const MISTAKE: u8 = 2;
+const NO_QUORUM: u8 = 3;
+
+const SERVE_EXAMPLE: &str = "\
+The first of three members, all on this machine (without --bootstrap from the second time on):
+  quorate serve --cluster 1 --member 0=127.0.0.1:7000 --member 1=127.0.0.1:7001 \\
+      --member 2=127.0.0.1:7002 --id 0 --data n0 --bootstrap
+
+The same settings in a file, for --config:
+  cluster = 1
+  id = 0
+  data = \"n0\"
+  members = [
+      { id = 0, address = \"127.0.0.1:7000\" },
+      { id = 1, address = \"127.0.0.1:7001\" },
+      { id = 2, address = \"127.0.0.1:7002\" },
+  ]
+
+There is no authentication yet: a trusted network only.";
+
+const CLIENT_EXAMPLE: &str = "\
+With the file of any member, or the same flags:
+  quorate client put colour green --config n0.toml
+  quorate client get colour --config n0.toml
+
+Exit status: 0 as asked; 1 nobody wrote the key; 2 a mistake in the call; 3 no quorum in time.";
+
+/// Checked protocols, deployed: the machines that the model checker explored, over UDP.
+#[derive(Debug, Parser)]
+#[command(version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Commands,
+}
+
+#[derive(Debug, Subcommand)]
+enum Commands {
+    /// Run one member of a cluster
+    #[command(after_help = SERVE_EXAMPLE)]
+    Serve(Serve),
+    /// Ask a cluster something, over UDP
+    #[command(after_help = CLIENT_EXAMPLE)]
+    Client(ClientArguments),
+    /// Start three members here, kill some, and show that nothing is lost
+    Demo,
+}
+
+/// What a file can say, a flag can say, and the flag wins.
+#[derive(Debug, Args)]
+struct ClusterArguments {
+    /// Read settings from this TOML file
+    #[arg(global = true, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The cluster's number; any that no other cluster of yours has
+    #[arg(global = true, long, value_name = "NUMBER")]
+    cluster: Option<u64>,
+    /// The protocol [default: register]
+    #[arg(global = true, long, value_name = "NAME")]
+    protocol: Option<String>,
+    /// A member, such as 0=10.0.0.1:7000; repeat it for each
+    #[arg(global = true, long = "member", value_name = "ID=ADDRESS", value_parser = member)]
+    members: Vec<Member>,
+    /// How many members a read asks at least [default: a majority]
+    #[arg(global = true, long, value_name = "COUNT")]
+    read_quorum: Option<usize>,
+    /// How many members a write reaches at least [default: a majority]
+    #[arg(global = true, long, value_name = "COUNT")]
+    write_quorum: Option<usize>,
+    /// What a get promises: atomic, or regular [default: atomic]
+    #[arg(global = true, long, value_name = "PROMISE")]
+    reads: Option<String>,
+}
+
+impl ClusterArguments {
+    fn settings(self) -> Result<Settings, ConfigurationError> {
+        let flags = Settings {
+            cluster: self.cluster,
+            protocol: self.protocol,
+            members: (!self.members.is_empty()).then_some(self.members),
+            read_quorum: self.read_quorum,
+            write_quorum: self.write_quorum,
+            reads: self.reads,
+            ..Settings::default()
+        };
+        match self.config {
+            None => Ok(flags),
+            Some(path) => Ok(flags.or(Settings::read(&path)?)),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    #[command(flatten)]
+    cluster: ClusterArguments,
+    /// Which of the members this node is
+    #[arg(long, value_name = "NUMBER")]
+    id: Option<u64>,
+    /// The directory of this node's journal
+    #[arg(long, value_name = "DIRECTORY")]
+    data: Option<PathBuf>,
+    /// The address to listen on [default: this member's]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Begin a journal: only for a node that never ran. One that forgot would break its promises
+    #[arg(long)]
+    bootstrap: bool,
+    /// Stop when standard input ends, so as not to outlive whoever holds its other end
+    #[arg(long)]
+    until_input_ends: bool,
+}
+
+#[derive(Debug, Args)]
+struct ClientArguments {
+    #[command(flatten)]
+    cluster: ClusterArguments,
+    /// How long to try, in seconds
+    #[arg(global = true, long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    timeout: Duration,
+    #[command(subcommand)]
+    question: Question,
+}
+
+#[derive(Debug, Subcommand)]
+enum Question {
+    /// Print the value of a key
+    Get {
+        /// The key
+        key: String,
+    },
+    /// Let a key have a value
+    Put {
+        /// The key
+        key: String,
+        /// The value
+        #[arg(allow_negative_numbers = true)]
+        value: String,
+    },
+    /// Let a key have a new value if it has the old one; not with the register
+    Cas {
+        /// The key
+        key: String,
+        /// The value that it is to have
+        #[arg(allow_negative_numbers = true)]
+        old: String,
+        /// The value that it is to get
+        #[arg(allow_negative_numbers = true)]
+        new: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return misused(&error),
+    };
+    match command {
+        Commands::Serve(arguments) => run_serve(arguments),
+        Commands::Client(arguments) => run_client(arguments),
+        Commands::Demo => match env::current_exe() {
+            Err(error) => fails(MISTAKE, &error),
+            Ok(executable) => match demo(&executable) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fails(NOT_AS_ASKED, &error),
+            },
+        },
+    }
+}
+
+fn run_serve(arguments: Serve) -> ExitCode {
+    let start = if arguments.bootstrap {
+        Start::Bootstrap
+    } else {
+        Start::Recover
+    };
+    let mut settings = match arguments.cluster.settings() {
+        Ok(settings) => settings,
+        Err(error) => return fails(MISTAKE, &error),
+    };
+    settings = Settings {
+        id: arguments.id,
+        data: arguments.data,
+        listen: arguments.listen,
+        ..Settings::default()
+    }
+    .or(settings);
+    let stop = Arc::new(AtomicBool::new(false));
+    if arguments.until_input_ends {
+        stop_on_end_of_input(&stop);
+    }
+    match serve(&settings, start, &stop) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error @ ServeError::Stopped(..)) => fails(NOT_AS_ASKED, &error),
+        Err(
+            error @ (ServeError::Configuration(_)
+            | ServeError::Listen(..)
+            | ServeError::Journal(_)
+            | ServeError::System(_)),
+        ) => fails(MISTAKE, &error),
+    }
+}
+
+fn run_client(arguments: ClientArguments) -> ExitCode {
+    let timeout = arguments.timeout;
+    match arguments.question {
+        Question::Get { key } => {
+            with_client(arguments.cluster, |client| {
+                match client.get(&key, timeout)? {
+                    Some(value) => {
+                        // Whoever closed our output does not want the value.
+                        let _ = writeln!(io::stdout(), "{value}");
+                        Ok(ExitCode::SUCCESS)
+                    }
+                    None => Ok(complain(
+                        NOT_AS_ASKED,
+                        &format!("nobody wrote the key {key:?}"),
+                    )),
+                }
+            })
+        }
+        Question::Put { key, value } => with_client(arguments.cluster, |client| {
+            client.put(&key, &value, timeout)?;
+            Ok(ExitCode::SUCCESS)
+        }),
+        // Before the settings are looked at: no cluster could.
+        Question::Cas { .. } => complain(
+            MISTAKE,
+            "a read and write register cannot offer compare-and-swap (Herlihy 1991: its consensus \
+             number is 1): that takes a consensus protocol, such as Raft when it is here",
+        ),
+    }
+}
+
+fn with_client(
+    arguments: ClusterArguments,
+    ask: impl FnOnce(&mut Client) -> Result<ExitCode, ClientError>,
+) -> ExitCode {
+    let cluster = match arguments.settings().and_then(|settings| settings.cluster()) {
+        Ok(cluster) => cluster,
+        Err(error) => return fails(MISTAKE, &error),
+    };
+    match Client::connect(&cluster).and_then(|mut client| ask(&mut client)) {
+        Ok(status) => status,
+        Err(error) => match error {
+            ClientError::Unknown | ClientError::Unanswered | ClientError::Stopped(_) => {
+                fails(NO_QUORUM, &error)
+            }
+            ClientError::Refused(_) => fails(MISTAKE, &error),
+        },
+    }
+}
+
+fn member(text: &str) -> Result<Member, String> {
+    let wrong = || "write ID=ADDRESS, such as 0=10.0.0.1:7000".to_owned();
+    let (id, address) = text.split_once('=').ok_or_else(wrong)?;
+    Ok(Member {
+        id: id.parse().map_err(|_| wrong())?,
+        address: address.to_owned(),
+    })
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok();
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "write a number of seconds, such as 5 or 0.5".to_owned())
+}
+
+fn fails(status: u8, error: &dyn Error) -> ExitCode {
+    complain(status, &error.to_string())
+}
+
+/// One line, whatever it is about.
+fn complain(status: u8, what: &str) -> ExitCode {
+    // In one write, so that the lines of several processes do not mix.
+    let _ = io::stderr().write_all(format!("quorate: {what}\n").as_bytes());
+    ExitCode::from(status)
+}
+
+/// Help and version are what was asked for; anything else becomes one line.
+fn misused(error: &clap::Error) -> ExitCode {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return ExitCode::from(MISTAKE);
+    }
+    let text = error.to_string();
+    let said = text.lines().take_while(|line| !line.starts_with("Usage:"));
+    let words: Vec<&str> = said.flat_map(str::split_whitespace).collect();
+    let line = words.join(" ");
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    let line = line.split(" For more information").next().unwrap_or(line);
+    complain(MISTAKE, &format!("{line} (see --help)"))
+}

@@ -1,0 +1,373 @@
+//! What a cluster is, and which node of it this is: from a TOML file, flags, or both.
+//!
+//! ```toml
+//! cluster = 20260101         # any number that no other cluster of yours has
+//! protocol = "register"
+//! id = 0                     # this node, one of the members
+//! data = "/var/lib/quorate"  # its own directory
+//! listen = "0.0.0.0:7000"    # if not the address that the others know it by
+//! read_quorum = 2            # if not a majority
+//! write_quorum = 2
+//! reads = "atomic"           # or "regular": faster, and weaker
+//! members = [
+//!     { id = 0, address = "10.0.0.1:7000" },
+//!     { id = 1, address = "10.0.0.2:7000" },
+//!     { id = 2, address = "10.0.0.3:7000" },
+//! ]
+//! ```
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+
+use serde::Deserialize;
+
+use super::Identity;
+use super::port::MEMBERS_MAX;
+use super::std;
+use crate::data::NodeSet;
+use crate::machine::NodeId;
+use crate::quorum::{QuorumError, Quorums};
+use crate::register::{Reads, Register};
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// The protocols there are.
+pub const PROTOCOLS: [&str; 1] = ["register"];
+/// What labels the register's datagrams and journals: to be raised when their encoding changes.
+const REGISTER: &str = "register/1";
+
+/// What a file or the flags say, each of which may leave out anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The number of the cluster.
+    pub cluster: Option<u64>,
+    /// The protocol, one of [`PROTOCOLS`].
+    pub protocol: Option<String>,
+    /// This node.
+    pub id: Option<u64>,
+    /// The address to listen on.
+    pub listen: Option<String>,
+    /// The directory of the journal.
+    pub data: Option<PathBuf>,
+    /// Everyone.
+    pub members: Option<Vec<Member>>,
+    /// How many answers a read needs.
+    pub read_quorum: Option<usize>,
+    /// How many acknowledgements a write needs.
+    pub write_quorum: Option<usize>,
+    /// What a get promises: `atomic` or `regular`.
+    pub reads: Option<String>,
+}
+
+/// One member, as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// Its number, from 0 to 63.
+    pub id: u64,
+    /// Where it is: an IP address and a port.
+    pub address: String,
+}
+
+/// What everyone in a cluster knows, its clients too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Its number.
+    pub id: u64,
+    /// Where the members are.
+    pub members: BTreeMap<NodeId, SocketAddr>,
+    /// How many of them are enough.
+    pub quorums: Quorums,
+    /// What a get promises.
+    pub reads: Reads,
+}
+
+/// What one member knows beside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which one it is.
+    pub node: NodeId,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where its journal is.
+    pub data: PathBuf,
+}
+
+/// What is wrong with the settings. Nothing was started.
+#[derive(Debug)]
+pub enum ConfigurationError {
+    /// The file cannot be read.
+    Unreadable(PathBuf, io::Error),
+    /// The file is not what it should be.
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Its line, from 1.
+        line: usize,
+        /// What is wrong there.
+        why: String,
+    },
+    /// A setting is needed that nobody gave.
+    Missing {
+        /// Its name in the file.
+        setting: &'static str,
+        /// What to give.
+        give: &'static str,
+    },
+    /// There is no such protocol.
+    UnknownProtocol(String),
+    /// Gets are neither atomic nor regular.
+    UnknownReads(String),
+    /// What should be an address is none that one can send to.
+    BadAddress {
+        /// Whose it is.
+        whose: String,
+        /// What it says.
+        address: String,
+    },
+    /// A member's number is too large.
+    IdTooLarge(u64),
+    /// Two members have one number.
+    DuplicateId(u64),
+    /// Two members have one address.
+    DuplicateAddress(NodeId, NodeId, SocketAddr),
+    /// This node is none of the members.
+    NotAMember(u64),
+    /// Some addresses are IPv4 and others IPv6, which one socket does not reach.
+    MixedFamilies,
+    /// The sizes make no quorum system.
+    Quorum(QuorumError),
+}
+
+impl fmt::Display for ConfigurationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(path, error) => {
+                write!(
+                    f,
+                    "cannot read the configuration {}: {error}",
+                    path.display()
+                )
+            }
+            Self::Malformed { path, line, why } => {
+                write!(f, "{}, line {line}: {why}", path.display())
+            }
+            Self::Missing { setting, give } => {
+                let flag = setting.replace('_', "-");
+                let flag = flag.strip_suffix('s').unwrap_or(&flag);
+                write!(
+                    f,
+                    "`{setting}` is not set: give {give}, in the configuration or by --{flag}"
+                )
+            }
+            Self::UnknownProtocol(protocol) => write!(
+                f,
+                "there is no protocol `{protocol}`: choose one of {}",
+                PROTOCOLS.join(", ")
+            ),
+            Self::UnknownReads(reads) => write!(
+                f,
+                "`reads` is `{reads}`: choose `atomic`, or `regular` for gets that may return an \
+                 older value after a newer one"
+            ),
+            Self::BadAddress { whose, address } => write!(
+                f,
+                "{whose} has the address `{address}`: give an IP address and a port, such as \
+                 10.0.0.1:7000"
+            ),
+            Self::IdTooLarge(id) => write!(
+                f,
+                "a member has the id {id}: number the members from 0 to {}",
+                MEMBERS_MAX - 1
+            ),
+            Self::DuplicateId(id) => {
+                write!(f, "two members have the id {id}: give each its own")
+            }
+            Self::DuplicateAddress(one, other, address) => write!(
+                f,
+                "{one} and {other} both have the address {address}: give each its own"
+            ),
+            Self::NotAMember(id) => write!(
+                f,
+                "this node's id {id} is not among the members: list it, or set `id` to one of them"
+            ),
+            Self::MixedFamilies => write!(
+                f,
+                "some addresses are IPv4 and some IPv6: let all be of one kind"
+            ),
+            Self::Quorum(error) => write!(
+                f,
+                "{error} (set `members`, `read_quorum` and `write_quorum`)"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for ConfigurationError {}
+
+impl Settings {
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, is no TOML, or has a setting that there is not.
+    pub fn read(path: &Path) -> Result<Self, ConfigurationError> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| ConfigurationError::Unreadable(path.into(), error))?;
+        toml::from_str(&text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            ConfigurationError::Malformed {
+                path: path.into(),
+                line: 1 + before.unwrap_or_default().matches('\n').count(),
+                why: error.message().replace('\n', ", "),
+            }
+        })
+    }
+
+    /// These settings, and those of `others` where these say nothing.
+    #[must_use]
+    pub fn or(self, others: Self) -> Self {
+        Self {
+            cluster: self.cluster.or(others.cluster),
+            protocol: self.protocol.or(others.protocol),
+            id: self.id.or(others.id),
+            listen: self.listen.or(others.listen),
+            data: self.data.or(others.data),
+            members: self.members.or(others.members),
+            read_quorum: self.read_quorum.or(others.read_quorum),
+            write_quorum: self.write_quorum.or(others.write_quorum),
+            reads: self.reads.or(others.reads),
+        }
+    }
+
+    /// What they say about the cluster.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is missing or wrong.
+    pub fn cluster(&self) -> Result<Cluster, ConfigurationError> {
+        let id = self.cluster.ok_or(ConfigurationError::Missing {
+            setting: "cluster",
+            give: "a number that no other cluster of yours has",
+        })?;
+        let protocol = self.protocol.as_deref().unwrap_or(PROTOCOLS[0]);
+        if !PROTOCOLS.contains(&protocol) {
+            return Err(ConfigurationError::UnknownProtocol(protocol.into()));
+        }
+        let members = self.members()?;
+        let names: NodeSet = members.keys().copied().collect();
+        let read = self.read_quorum.unwrap_or(names.majority());
+        let write = self.write_quorum.unwrap_or(names.majority());
+        let quorums = Quorums::new(names, read, write).map_err(ConfigurationError::Quorum)?;
+        let reads = match self.reads.as_deref() {
+            None | Some("atomic") => Reads::Atomic,
+            Some("regular") => Reads::Regular,
+            Some(other) => return Err(ConfigurationError::UnknownReads(other.into())),
+        };
+        Ok(Cluster {
+            id,
+            members,
+            quorums,
+            reads,
+        })
+    }
+
+    /// What they say about this node, a member of `cluster`.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is missing or wrong.
+    pub fn place(&self, cluster: &Cluster) -> Result<Place, ConfigurationError> {
+        let id = self.id.ok_or(ConfigurationError::Missing {
+            setting: "id",
+            give: "which of the members this node is",
+        })?;
+        let node = NodeId(id);
+        let own = *cluster
+            .members
+            .get(&node)
+            .ok_or(ConfigurationError::NotAMember(id))?;
+        let listen = match &self.listen {
+            None => own,
+            Some(listen) => address("`listen`", listen)?,
+        };
+        if listen.is_ipv4() != own.is_ipv4() {
+            return Err(ConfigurationError::MixedFamilies);
+        }
+        let data = self.data.clone().ok_or(ConfigurationError::Missing {
+            setting: "data",
+            give: "a directory for this node's journal",
+        })?;
+        Ok(Place { node, listen, data })
+    }
+
+    fn members(&self) -> Result<BTreeMap<NodeId, SocketAddr>, ConfigurationError> {
+        let members = self.members.as_deref().unwrap_or_default();
+        if members.is_empty() {
+            return Err(ConfigurationError::Missing {
+                setting: "members",
+                give: "each member's id and address",
+            });
+        }
+        let mut addresses: BTreeMap<NodeId, SocketAddr> = BTreeMap::new();
+        for member in members {
+            if member.id >= MEMBERS_MAX {
+                return Err(ConfigurationError::IdTooLarge(member.id));
+            }
+            let node = NodeId(member.id);
+            let whose = node.to_string();
+            let address = address(&whose, &member.address)?;
+            if address.ip().is_unspecified() {
+                return Err(ConfigurationError::BadAddress {
+                    whose,
+                    address: member.address.clone(),
+                });
+            }
+            let mut earlier = addresses.iter();
+            if let Some((other, _)) = earlier.find(|(other, at)| **at == address && **other != node)
+            {
+                return Err(ConfigurationError::DuplicateAddress(*other, node, address));
+            }
+            if addresses.insert(node, address).is_some() {
+                return Err(ConfigurationError::DuplicateId(member.id));
+            }
+        }
+        let of_ipv4 = addresses.values().filter(|address| address.is_ipv4());
+        match of_ipv4.count() {
+            count if count == 0 || count == addresses.len() => Ok(addresses),
+            _ => Err(ConfigurationError::MixedFamilies),
+        }
+    }
+}
+
+impl Cluster {
+    /// Who `node` is in this cluster. The terms are the members and the quorum sizes: where two
+    /// sides disagree on those, the quorums of one need not meet those of the other.
+    pub fn identity(&self, node: NodeId) -> Identity {
+        Identity::new(self.id, REGISTER, &self.quorums, node)
+    }
+
+    /// The machine that `node` runs, a member or a client.
+    pub fn register(&self, node: NodeId) -> Register {
+        Register {
+            me: node,
+            quorums: self.quorums,
+            reads: self.reads,
+        }
+    }
+}
+
+fn address(whose: &str, address: &str) -> Result<SocketAddr, ConfigurationError> {
+    match address.parse::<SocketAddr>() {
+        Ok(parsed) if parsed.port() != 0 => Ok(parsed),
+        Ok(_) | Err(_) => Err(ConfigurationError::BadAddress {
+            whose: whose.into(),
+            address: address.into(),
+        }),
+    }
+}

@@ -1,0 +1,89 @@
+//! The adapter: any [`Machine`] as a process that speaks UDP and keeps a journal.
+//!
+//! It adds nothing to a protocol. It decodes, steps, persists, sends and rings; what a node says
+//! and when is the machine's business, and the machine is the very one that was checked. This is
+//! the only part of the library that names `std`.
+//!
+//! # Reading order
+//!
+//! 1. [`turn`]: the loop without its I/O. Pure, so that a simulator and a replay can drive it too.
+//! 2. [`node`]: the loop with its I/O. One thread, one socket, one journal.
+//! 3. [`wire`] and [`port`]: one datagram, and one socket with those who are behind it.
+//! 4. [`journal`]: what makes a change durable, and what refuses to forget.
+//! 5. [`configuration`], [`serve`], [`client`], [`demo`]: the commands.
+//!
+//! # What it holds to
+//!
+//! - **Nothing leaves before the disk has what it rests on.** [`node::Node::turn`] has the three
+//!   lines, and [`crate::machine::Sealed`] lets no other order compile.
+//! - **A node that forgot is not a fresh node.** A missing, damaged or foreign journal is refused.
+//!   Only `--bootstrap` begins a new one, and only where there is none.
+//! - **After a failed write, stop.** What the disk then holds is unknown until it is read again.
+//! - **Any datagram is legal.** What cannot be used is dropped and counted, by [`wire::Refusal`].
+//! - **Memory is bounded whatever arrives.** A turn takes a stated number of datagrams, and the
+//!   addresses of a stated number of clients are remembered.
+//!
+//! # What it leaves out, for now
+//!
+//! Authentication and encryption: anyone who can send a datagram to a node, and who knows the
+//! cluster's id and terms, can speak as a client, and, from its address, as a member. So: a trusted
+//! network only. [`wire::Wire::seal`] and [`wire::Wire::open`] are where it will go. Messages
+//! larger than a datagram; a front for other people's clients; metrics over HTTP; flushing the disk
+//! on a thread of its own.
+
+extern crate std;
+
+pub mod client;
+pub mod configuration;
+pub mod demo;
+pub mod journal;
+pub mod node;
+pub mod port;
+pub mod serve;
+pub mod turn;
+pub mod wire;
+
+use alloc::format;
+use alloc::string::String;
+
+use serde::Serialize;
+
+#[cfg(doc)]
+use crate::machine::Machine;
+use crate::machine::NodeId;
+
+/// Who a process is: what its datagrams and its journal are labelled with, so that nobody takes
+/// them for those of another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster, by the number that its operator gave it.
+    pub cluster: u64,
+    /// The protocol and the version of its encoding, such as `register/1`.
+    pub protocol: String,
+    /// A digest of the protocol and of all else that everyone in the cluster has to agree on.
+    pub terms: u32,
+    /// The node.
+    pub node: NodeId,
+}
+
+impl Identity {
+    /// The identity of `node` in a cluster. `terms` is what everyone in it has to agree on beside
+    /// the protocol: who the members are, how large the quorums. A node that believes otherwise
+    /// would count answers that mean something else, so it is not listened to, and it is not
+    /// started on a journal written under other terms.
+    pub fn new(cluster: u64, protocol: &str, terms: &impl Serialize, node: NodeId) -> Self {
+        let agreed = postcard::to_stdvec(&(protocol, terms))
+            .expect("plain data in memory always has an encoding");
+        Self {
+            cluster,
+            protocol: protocol.into(),
+            terms: crc32fast::hash(&agreed),
+            node,
+        }
+    }
+}
+
+/// A number that nobody can foresee.
+fn random() -> std::io::Result<u64> {
+    getrandom::u64().map_err(|error| std::io::Error::other(format!("no random numbers: {error}")))
+}
