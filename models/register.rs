@@ -416,6 +416,11 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
             right("two-writers-two-readers", THREE, &["Ar", "Br"])
                 .says("three replicas; two clients put and then get")
         }),
+        Claimed::holds(708_824, 3_290_971, || {
+            right("two-writers-crash", THREE, &["A", "Br"])
+                .says("three replicas, one crash of any; two clients put, one of them gets")
+                .crashes(everyone(THREE), 1)
+        }),
     ]
 }
 

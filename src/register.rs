@@ -11,7 +11,8 @@
 //! - **Promises.** *linearizable*: under [`Reads::Atomic`], puts and gets of a key take effect each
 //!   at one moment between call and return. *regular*: under [`Reads::Regular`], a get returns the
 //!   newest put that finished before it began, or one that overlaps it. *a tag names one value*.
-//!   *calls return*: once a quorum is up and the network calm, every call at a live node returns.
+//!   *calls return at most once*. *calls return*: once a quorum is up and the network calm, every
+//!   call at a live node returns.
 //! - **Assumes.** Read and write quorums intersect; a disk keeps what it acknowledged; members crash
 //!   and restart, and do not lie. Of the network and of time, nothing.
 //! - **Leaves out.** Changing the members; compare-and-swap, which no read and write register can

@@ -48,6 +48,11 @@ fn promises_hold_with_two_crashes() {
 }
 
 #[test]
+fn promises_hold_with_two_writers_and_a_crash() {
+    holds("register", "two-writers-crash", 708_824);
+}
+
+#[test]
 fn promises_hold_with_one_cut_of_any_shape() {
     holds("register", "cut", 32_144);
 }
