@@ -134,7 +134,7 @@ impl<M: Machine, G: Ghost<M>> Picture<'_, M, G> {
         );
     }
 
-    /// The lifelines: dashed while the node is down.
+    /// The lifelines, and whose they are.
     fn lanes(&self) -> String {
         let mut lanes = String::new();
         for id in (0..self.world.len() as u64).map(NodeId) {
