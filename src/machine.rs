@@ -258,7 +258,7 @@ impl<M: Machine> Outbox<M> {
 
 /// What became of one input: the next state, and a sealed half that the disk has to see first.
 #[must_use = "a step that is dropped never happened"]
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Step<M: Machine> {
     /// The next state. The node may go on from it at once, in memory.
     pub state: State<M>,
@@ -268,8 +268,10 @@ pub struct Step<M: Machine> {
 
 /// Changes of the durable state, and the outputs that rest on them. The outputs come out only
 /// through [`Sealed::persist`], so that nothing is said that a crash could unsay.
+///
+/// It cannot be cloned, or a copy could be persisted nowhere and read.
 #[must_use = "outputs leave by `persist` alone; dropping them loses messages, which is safe, and replies"]
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Sealed<M: Machine> {
     changes: Vec<<M::Durable as Durable>::Change>,
     outputs: Vec<Output<M>>,

@@ -457,6 +457,9 @@ impl Register {
         if !self.quorums.contains(self.me) {
             return; // Not a replica: its acknowledgement would count for nothing.
         }
+        if too_long(key, version.value.as_deref().unwrap_or_default()) {
+            return; // No coordinator of ours says this, and no answer could carry it.
+        }
         // Only a newer one: an old message may arrive late, or twice.
         state.durable.keep(key, version);
         // This leaves the node when the disk has the version, and no sooner: see `Sealed`.
@@ -623,12 +626,16 @@ impl Register {
 }
 
 fn refusal(volatile: &Volatile, key: &str, goal: &Goal) -> Option<Refusal> {
-    let value_bytes = match goal {
-        Goal::Put(value) => value.len(),
-        Goal::Get => 0,
+    let value = match goal {
+        Goal::Put(value) => value,
+        Goal::Get => "",
     };
-    if key.len() > KEY_BYTES_MAX || value_bytes > VALUE_BYTES_MAX {
+    if too_long(key, value) {
         return Some(Refusal::TooLong);
     }
     (volatile.pending.len() >= PENDING_MAX).then_some(Refusal::Busy)
+}
+
+fn too_long(key: &str, value: &str) -> bool {
+    key.len() > KEY_BYTES_MAX || value.len() > VALUE_BYTES_MAX
 }
