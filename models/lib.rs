@@ -19,3 +19,4 @@ pub mod snapshot;
 pub mod story;
 pub mod testing;
 pub mod world;
+pub mod yardstick;
