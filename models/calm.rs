@@ -25,12 +25,13 @@ use quorate::machine::{Machine, NodeId};
 use crate::action::Action;
 use crate::ghost::Ghost;
 use crate::memory::Occurrence;
+use crate::promise::Condition;
 use crate::shared::Shared;
 use crate::snapshot::{Letter, Node, Snapshot};
 use crate::world::World;
 
 /// A calm that needs more deliveries than this between two alarms never settles.
-const DELIVERIES_MAX: u32 = 100_000;
+pub(crate) const DELIVERIES_MAX: u32 = 10_000;
 
 /// What becomes of the mail that is under way when the calm begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub fn rounds<M: Machine, G: Ghost<M>>(
     world: &World<M, G>,
     start: &Snapshot<M, G>,
     limit: u32,
-    goal: &dyn Fn(&Snapshot<M, G>) -> bool,
+    goal: &Condition<M, G>,
 ) -> Option<u32> {
     let lost = rounds_if(world, start, Mail::Lost, limit, goal)?;
     let arrives = rounds_if(world, start, Mail::Arrives, limit, goal)?;
@@ -57,14 +58,14 @@ fn rounds_if<M: Machine, G: Ghost<M>>(
     start: &Snapshot<M, G>,
     mail: Mail,
     limit: u32,
-    goal: &dyn Fn(&Snapshot<M, G>) -> bool,
+    goal: &Condition<M, G>,
 ) -> Option<u32> {
     let mut calm = Calm::new(world, start, mail);
     for round in 0..=limit {
         if !calm.settle() {
             return None;
         }
-        if goal(&calm.snapshot) {
+        if goal.of(&calm.snapshot) {
             return Some(round);
         }
         if !calm.ring() {
@@ -72,6 +73,19 @@ fn rounds_if<M: Machine, G: Ghost<M>>(
         }
     }
     None
+}
+
+/// How long after it was armed an alarm rings in the calm.
+pub(crate) fn delay<M: Machine, G: Ghost<M>>(
+    world: &World<M, G>,
+    id: NodeId,
+    timer: &M::Timer,
+) -> Duration {
+    let range = (world.machine(id)).map_or(Duration::ZERO..Duration::ZERO, |m| m.delay(timer));
+    let width = range.end.saturating_sub(range.start);
+    let nodes = u32::try_from(world.len()).unwrap_or(u32::MAX);
+    let place = u32::try_from(id.0).unwrap_or(u32::MAX).saturating_add(1);
+    range.start + width * place / nodes.saturating_add(1)
 }
 
 struct Calm<'a, M: Machine, G: Ghost<M>> {
@@ -108,17 +122,10 @@ impl<'a, M: Machine, G: Ghost<M>> Calm<'a, M, G> {
     }
 
     fn arm(&mut self, id: NodeId, timers: &[M::Timer]) {
-        let Some(machine) = self.world.machine(id) else {
-            return;
-        };
         for timer in timers {
             self.due
                 .retain(|(_, node, other)| *node != id || other != timer);
-            let range = machine.delay(timer);
-            let width = range.end.saturating_sub(range.start);
-            let nodes = u32::try_from(self.world.len()).unwrap_or(u32::MAX);
-            let place = u32::try_from(id.0).unwrap_or(u32::MAX).saturating_add(1);
-            let delay = range.start + width * place / nodes.saturating_add(1);
+            let delay = delay(self.world, id, timer);
             self.due.push((self.now + delay, id, timer.clone()));
         }
     }

@@ -6,8 +6,10 @@ use quorate::machine::Machine;
 use serde::Serialize;
 use stateright::Model;
 
+use crate::action::Action;
+use crate::audit::audit;
+use crate::engine::{Fired, Options, Outcome, Progress, Stop, Verdict, search};
 use crate::ghost::Ghost;
-use crate::search::{Outcome, Progress, Stop, Verdict, audit, search};
 use crate::world::World;
 use crate::{register, story};
 
@@ -115,6 +117,8 @@ pub struct Report {
     pub cut_off: usize,
     /// Seconds.
     pub seconds: f64,
+    /// What happened and changed something, and how often.
+    pub coverage: Vec<Fired>,
     /// How many promises were checked.
     pub promises: usize,
     /// The verdict, in a word.
@@ -143,8 +147,8 @@ pub trait Exhibit: Send + Sync {
     fn check(&self, watch: &mut dyn FnMut(&Progress)) -> Report;
     /// The distinct states and transitions that stateright's own search finds.
     fn reference(&self) -> (usize, usize);
-    /// The distinct states, told apart by full equality.
-    fn audit(&self) -> usize;
+    /// The distinct states, told apart by full equality, and the transitions.
+    fn audit(&self) -> (usize, usize);
     /// The place of the counterexample in stateright's Explorer, after `#/steps/`.
     fn link(&self) -> Option<String>;
     /// Opens stateright's Explorer, and does not return.
@@ -159,21 +163,15 @@ impl<M: Machine, G: Ghost<M>> Claimed<M, G> {
             Claim::Holds { .. } => Stop::Never,
             Claim::Falls { .. } => Stop::AtViolation,
         };
-        search(world, stop, watch)
+        let options = Options {
+            stop,
+            ..Options::default()
+        };
+        search(world, options, watch)
     }
 
-    fn counterexample(&self, world: &World<M, G>) -> Option<Vec<crate::action::Action<M>>> {
-        let outcome = self.outcome(world, &mut |_| {});
-        match outcome.verdict {
-            Verdict::Refuted { promise } => {
-                outcome
-                    .findings
-                    .into_iter()
-                    .find(|finding| finding.promise == promise)?
-                    .path
-            }
-            Verdict::Exhausted | Verdict::Bounded { .. } => None,
-        }
+    fn counterexample(&self, world: &World<M, G>) -> Option<Vec<Action<M>>> {
+        self.outcome(world, &mut |_| {}).story
     }
 
     fn surprise(&self, outcome: &Outcome<M>) -> Option<String> {
@@ -187,15 +185,14 @@ impl<M: Machine, G: Ghost<M>> Claimed<M, G> {
                     )
                 })
             }
-            (Claim::Holds { .. }, Verdict::Bounded { cut_off }) => {
-                Some(format!("a boundary cut {cut_off} transitions off"))
-            }
+            (Claim::Holds { .. }, Verdict::Bounded { cut_off, waiting }) => Some(format!(
+                "a boundary cut {cut_off} transitions off, and {waiting} states were not expanded"
+            )),
             (Claim::Holds { .. }, Verdict::Refuted { promise }) => {
                 Some(format!("claimed to hold, but {promise:?} fell"))
             }
             (Claim::Falls { promise, steps }, Verdict::Refuted { .. }) => {
-                let path = outcome.findings.iter().find_map(|f| f.path.as_ref());
-                let found = path.map_or(0, Vec::len);
+                let found = outcome.story.as_ref().map_or(0, Vec::len);
                 (found != steps).then(|| {
                     format!("claimed that {promise:?} falls in {steps} steps, found {found}")
                 })
@@ -205,6 +202,21 @@ impl<M: Machine, G: Ghost<M>> Claimed<M, G> {
             }
         }
     }
+}
+
+/// What should have fired in a world that was explored, and did not; or did, against its word.
+fn silence<M: Machine, G: Ghost<M>>(world: &World<M, G>, outcome: &Outcome<M>) -> Option<String> {
+    if outcome.verdict != Verdict::Exhausted {
+        return None;
+    }
+    for Fired { what, times } in &outcome.coverage {
+        match (*times, world.never.contains(&what.as_str())) {
+            (0, false) => return Some(format!("\"{what}\" never changed anything")),
+            (0, true) | (_, false) => {}
+            (times, true) => return Some(format!("\"{what}\" happened {times} times")),
+        }
+    }
+    None
 }
 
 impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
@@ -242,7 +254,7 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
         };
         let finding = (outcome.findings.iter()).find(|finding| Some(finding.promise) == refuted);
         let story = finding.and_then(|finding| {
-            let path = finding.path.as_ref()?;
+            let path = outcome.story.as_ref()?;
             Some(story::page(&world, finding.promise, finding.kind, path))
         });
         Report {
@@ -253,11 +265,14 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
             depth: outcome.depth,
             cut_off: outcome.cut_off,
             seconds: outcome.elapsed.as_secs_f64(),
+            coverage: outcome.coverage.clone(),
             promises: world.promises().len(),
             verdict: outcome.verdict.to_string(),
             refuted,
             story,
-            surprise: self.surprise(&outcome),
+            surprise: self
+                .surprise(&outcome)
+                .or_else(|| silence(&world, &outcome)),
         }
     }
 
@@ -267,14 +282,15 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
         (checker.unique_state_count(), checker.state_count())
     }
 
-    fn audit(&self) -> usize {
-        audit(self.world())
+    fn audit(&self) -> (usize, usize) {
+        let audit = audit(self.world());
+        (audit.unique, audit.generated)
     }
 
     fn link(&self) -> Option<String> {
         let world = self.world();
         let path = self.counterexample(&world)?;
-        Some(crate::search::link(&world, &path))
+        Some(crate::path::link(&world, &path))
     }
 
     fn explore(&self, address: SocketAddr) {
@@ -286,7 +302,7 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
         let path = self.counterexample(&world)?;
         Some(crate::diagram::svg(
             &world,
-            &crate::search::replay(&world, &path),
+            &crate::path::replay(&world, &path),
         ))
     }
 }

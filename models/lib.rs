@@ -1,19 +1,21 @@
 //! What is claimed of quorate, and the checker that checks it.
 //!
-//! Read [`world`] first, then [`search`], then a protocol: [`register`].
+//! Read [`world`] first, then [`engine`], then a protocol: [`register`].
 pub mod action;
+pub mod audit;
 pub mod calm;
 pub mod catalogue;
 pub mod diagram;
+pub mod engine;
 pub mod flaw;
 pub mod ghost;
 pub mod history;
 pub mod laws;
 mod memory;
+pub mod path;
 pub mod promise;
 pub mod purge;
 pub mod register;
-pub mod search;
 pub mod shared;
 pub mod snapshot;
 pub mod story;

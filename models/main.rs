@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use quorate_models::catalogue::{Claim, Depth, Exhibit, Protocol, Report, protocols};
-use quorate_models::search::Progress;
+use quorate_models::engine::Progress;
 
 /// Checks quorate's protocols in every state of their worlds, and shows what breaks them.
 #[derive(Parser)]

@@ -77,13 +77,6 @@ impl<M: Machine, G: Ghost<M>> Memory<M, G> {
         }
     }
 
-    /// How many distinct steps and folds are remembered.
-    pub(crate) fn sizes(&self) -> (usize, usize) {
-        let effects = self.effects.read().unwrap_or_else(PoisonError::into_inner);
-        let ghosts = self.ghosts.read().unwrap_or_else(PoisonError::into_inner);
-        (effects.len(), ghosts.len())
-    }
-
     /// What the occurrence makes of the node, or nothing if it cannot happen there.
     pub(crate) fn effect(
         &self,
@@ -156,7 +149,8 @@ fn recall<V: Clone>(known: &Remembered<V>, key: (u64, u64), compute: impl FnOnce
     known.entry(key).or_insert(value).clone()
 }
 
-fn compute<M: Machine>(
+/// What the occurrence makes of the node, or nothing if it cannot happen there.
+pub(crate) fn compute<M: Machine>(
     machine: &M,
     disk: Disk,
     me: NodeId,

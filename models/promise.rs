@@ -7,7 +7,7 @@ use quorate::machine::Machine;
 use stateright::{Expectation, Property};
 
 use crate::ghost::Ghost;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Adversary, Broken, Client, Node, Snapshot};
 use crate::world::World;
 
 /// What kind of promise it is.
@@ -25,8 +25,66 @@ pub enum Kind {
     },
 }
 
+/// What was told, and how far clients and the adversary are: all of a state but its nodes and its
+/// messages.
+#[derive(Debug)]
+pub struct Told<'a, G> {
+    /// What is known of the past.
+    pub ghost: &'a G,
+    /// The clients, in the order of their scripts.
+    pub clients: &'a [Client],
+    /// What the adversary may still do.
+    pub adversary: Adversary,
+    /// A mistake of ours, if one was met.
+    pub broken: Option<&'a Broken>,
+}
+
+/// Any function of so much of a state.
+type On<T> = Arc<dyn Fn(&T) -> bool + Send + Sync>;
+
+type OnTold<G> = Arc<dyn Fn(&Told<'_, G>) -> bool + Send + Sync>;
+type OnNodes<M> = Arc<dyn Fn(&[&Node<M>]) -> bool + Send + Sync>;
+
 /// A condition on one state, and on the past as the ghost has it.
-pub type Condition<M, G> = Arc<dyn Fn(&Snapshot<M, G>) -> bool + Send + Sync>;
+///
+/// The less of the state a condition may look at, the less often it is asked: the engine asks it
+/// once for each distinct value of what it looks at, not once for each state.
+pub enum Condition<M: Machine, G: Ghost<M>> {
+    /// On anything.
+    Whole(On<Snapshot<M, G>>),
+    /// On what was told alone.
+    Told(OnTold<G>),
+    /// On the nodes alone; node *i* is `NodeId(i)`.
+    Nodes(OnNodes<M>),
+    /// On the clients alone.
+    Clients(On<[Client]>),
+}
+
+impl<M: Machine, G: Ghost<M>> Condition<M, G> {
+    /// True if it is true of this state.
+    pub fn of(&self, snapshot: &Snapshot<M, G>) -> bool {
+        match self {
+            Self::Whole(condition) => condition(snapshot),
+            Self::Told(condition) => condition(&snapshot.told()),
+            Self::Nodes(condition) => {
+                let nodes: Vec<&Node<M>> = snapshot.nodes.iter().map(|node| &**node).collect();
+                condition(&nodes)
+            }
+            Self::Clients(condition) => condition(&snapshot.clients),
+        }
+    }
+}
+
+impl<M: Machine, G: Ghost<M>> Clone for Condition<M, G> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Whole(condition) => Self::Whole(Arc::clone(condition)),
+            Self::Told(condition) => Self::Told(Arc::clone(condition)),
+            Self::Nodes(condition) => Self::Nodes(Arc::clone(condition)),
+            Self::Clients(condition) => Self::Clients(Arc::clone(condition)),
+        }
+    }
+}
 
 /// One promise.
 pub struct Promise<M: Machine, G: Ghost<M>> {
@@ -43,7 +101,7 @@ impl<M: Machine, G: Ghost<M>> Clone for Promise<M, G> {
         Self {
             name: self.name,
             kind: self.kind,
-            condition: Arc::clone(&self.condition),
+            condition: self.condition.clone(),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::flaw::Twin;
 use crate::ghost::Ghost;
 use crate::history::{self, History, OperationId, RegisterCall, RegisterReply};
 use crate::purge::{self, Discharged};
-use crate::snapshot::{Letter, Node, Snapshot};
+use crate::snapshot::{Client, Letter, Node, Snapshot};
 use crate::world::{Disk, World};
 
 mod flaws;
@@ -228,29 +228,26 @@ fn world<M: Twin<Register>>(
 ) -> Model<M> {
     let world = World::new(name, cluster.machines(make), Clients::default());
     scripts(world.doors(cluster.doors()), clients)
-        .always(LINEARIZABLE, |snapshot| snapshot.ghost.linearizable)
-        .always(REGULAR, |snapshot| snapshot.ghost.regular)
+        .always_told(LINEARIZABLE, |told| told.ghost.linearizable)
+        .always_told(REGULAR, |told| told.ghost.regular)
         .always(ONE_VALUE, a_tag_names_one_value)
-        .always(RETURN_ONCE, |snapshot| snapshot.ghost.once)
+        .always_told(RETURN_ONCE, |told| told.ghost.once)
         // Each call under way needs its own alarm, once.
-        .recovers(
+        .recovers_for_clients(
             CALLS_RETURN,
             clients.len().try_into().unwrap_or(u32::MAX),
             nobody_waits,
         )
-        .sometimes("operations overlap", |s| s.ghost.overlapped())
-        .sometimes("a get sees a put", |s| s.ghost.saw_a_put())
-        .sometimes("a get sees a put that has not returned", |s| {
-            s.ghost.saw_an_unfinished_put()
+        .sometimes_told("operations overlap", |told| told.ghost.overlapped())
+        .sometimes_told("a get sees a put", |told| told.ghost.saw_a_put())
+        .sometimes_told("a get sees a put that has not returned", |told| {
+            told.ghost.saw_an_unfinished_put()
         })
 }
 
 /// Goal of *calls return*: nobody waits.
-fn nobody_waits<M: Machine, G: Ghost<M>>(snapshot: &Snapshot<M, G>) -> bool {
-    snapshot
-        .clients
-        .iter()
-        .all(|client| client.waiting.is_none())
+fn nobody_waits(clients: &[Client]) -> bool {
+    clients.iter().all(|client| client.waiting.is_none())
 }
 
 fn a_tag_names_one_value<M: Twin<Register>>(snapshot: &Snapshot<M, Clients>) -> bool {
@@ -292,28 +289,42 @@ fn phase<M: Twin<Register>>(node: &Node<M>, operation: Operation) -> Option<Phas
     present.then_some(pending.phase)
 }
 
-/// Answers that nobody waits for, questions whose answers nobody waits for, and stores of what the
-/// replica has or has newer. It rests on names of operations that are never used twice, and so on
-/// disks that do not lie.
-fn dead<M: Twin<Register>>(letter: &Letter<Message>, from: &Node<M>, to: &Node<M>) -> bool {
+/// True if it does not matter to the sender whether the message arrives: nobody waits for what it
+/// would bring about. It rests on names of operations that are never used twice, and so on disks
+/// that do not lie.
+fn sender_is_done<M: Twin<Register>>(letter: &Letter<Message>, from: &Node<M>) -> bool {
     match &letter.message {
         Message::Query { operation, .. } => !awaits_answer(from, *operation, letter.to),
+        Message::Store { operation, .. } => !awaits_store(from, *operation, letter.to),
+        Message::Answer { .. } | Message::Stored { .. } => true,
+    }
+}
+
+/// True if the receiver ignores the message, or only answers it.
+fn receiver_is_done<M: Twin<Register>>(letter: &Letter<Message>, to: &Node<M>) -> bool {
+    match &letter.message {
+        Message::Query { .. } => true,
         Message::Answer { operation, .. } => !awaits_answer(to, *operation, letter.from),
         Message::Stored { operation } => !awaits_store(to, *operation, letter.from),
-        Message::Store {
-            operation,
-            key,
-            version,
-        } => {
-            !awaits_store(from, *operation, letter.to)
-                && (to.durable()).is_none_or(|disk| version.tag <= disk.version(key).tag)
+        Message::Store { key, version, .. } => {
+            (to.durable()).is_none_or(|disk| version.tag <= disk.version(key).tag)
         }
     }
 }
 
+/// The same of a replica that stores whatever arrives: with a store it is never done.
+fn receiver_is_done_but_with_stores<M: Twin<Register>>(
+    letter: &Letter<Message>,
+    to: &Node<M>,
+) -> bool {
+    !matches!(letter.message, Message::Store { .. }) && receiver_is_done(letter, to)
+}
+
 /// A world of the right machine.
 fn right(name: &str, cluster: Cluster, clients: &[&str]) -> Model<Register> {
-    let world = world(name, cluster, clients, |right| right).purging(dead);
+    let world = world(name, cluster, clients, |right| right);
+    // What is sent again is in the network already: it matters to *calls return* alone.
+    let world = (world.purging(sender_is_done, receiver_is_done)).never("ring Retry");
     match cluster.reads {
         Reads::Atomic => world,
         Reads::Regular => world.except(LINEARIZABLE),
@@ -324,15 +335,6 @@ fn right(name: &str, cluster: Cluster, clients: &[&str]) -> Model<Register> {
 /// right machine could hide the flaw.
 fn flawed(flaw: Flaw, name: &str, cluster: Cluster, clients: &[&str]) -> Model<Flawed> {
     world(name, cluster, clients, move |right| Flawed { right, flaw })
-}
-
-/// What is dead when a replica stores whatever arrives: never a store.
-fn dead_but_stores<M: Twin<Register>>(
-    letter: &Letter<Message>,
-    from: &Node<M>,
-    to: &Node<M>,
-) -> bool {
-    !matches!(letter.message, Message::Store { .. }) && dead(letter, from, to)
 }
 
 fn everyone(cluster: Cluster) -> NodeSet {
@@ -434,7 +436,7 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
                 &["A", "rr"],
             )
             .says("a get answers first, and repairs the replicas afterwards")
-            .purging(dead)
+            .purging(sender_is_done, receiver_is_done)
         }),
         Claimed::falls(LINEARIZABLE, 14, || {
             flawed(
@@ -444,14 +446,14 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
                 &["ABr"],
             )
             .says("a replica stores whatever arrives last, as the textbook's does")
-            .purging(dead_but_stores)
+            .purging(sender_is_done, receiver_is_done_but_with_stores)
         }),
         Claimed::falls(LINEARIZABLE, 9, || {
             flawed(Flaw::NoQueryPhase, "no-query-phase", THREE, &["ABr"])
                 .says(
                     "a put counts for itself instead of asking, as the textbook's does by a clock",
                 )
-                .purging(dead)
+                .purging(sender_is_done, receiver_is_done)
         }),
         Claimed::falls(LINEARIZABLE, 13, || {
             flawed(
@@ -461,17 +463,17 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
                 &["ABr"],
             )
             .says("a put takes the newest tag it saw, not a larger one")
-            .purging(dead)
+            .purging(sender_is_done, receiver_is_done)
         }),
         Claimed::falls(LINEARIZABLE, 16, || {
             flawed(Flaw::NoTieBreak, "no-tie-break", TWO, &["Ar", "Br"])
                 .says("two tags of one number are one tag, whoever wrote")
-                .purging(dead)
+                .purging(sender_is_done, receiver_is_done)
         }),
         Claimed::falls(ONE_VALUE, 6, || {
             flawed(Flaw::MintAndForget, "mint-and-forget", THREE, &["A", "B"])
                 .says("a coordinator does not keep the version it mints")
-                .purging(dead)
+                .purging(sender_is_done, receiver_is_done)
         }),
         Claimed::falls(LINEARIZABLE, 11, || {
             flawed(Flaw::LateReplyCounted, "late-reply", THREE, &["ABr"])
@@ -527,7 +529,7 @@ fn weakened() -> Vec<Box<dyn Exhibit>> {
         Claimed::falls(LINEARIZABLE, 9, || {
             world("no-write-back", REGULAR_READS, &["A", "rr"], |right| right)
                 .says("gets do not write back what they return; nor do the textbook's")
-                .purging(dead)
+                .purging(sender_is_done, receiver_is_done)
         }),
         Claimed::falls(REGULAR, 4, || {
             world(
@@ -560,7 +562,9 @@ pub fn with_cuts(cuts: u32) -> World<Register, Clients> {
 /// Says which obligation fails, and where.
 pub fn obligations() -> Result<Vec<Discharged>, String> {
     let with = |flaw, clients: &'static [&'static str]| {
-        purge::obligations(move || flawed(flaw, "purged", TWO, clients).purging(dead))
+        purge::obligations(move || {
+            flawed(flaw, "purged", TWO, clients).purging(sender_is_done, receiver_is_done)
+        })
     };
     Ok(vec![
         purge::obligations(|| right("purged", THREE, &["A"]))?,
@@ -572,7 +576,8 @@ pub fn obligations() -> Result<Vec<Discharged>, String> {
         with(Flaw::NoTieBreak, &["A", "B"])?,
         with(Flaw::MintAndForget, &["A", "B"])?,
         purge::obligations(|| {
-            flawed(Flaw::StoreUnconditionally, "purged", TWO, &["A", "B"]).purging(dead_but_stores)
+            flawed(Flaw::StoreUnconditionally, "purged", TWO, &["A", "B"])
+                .purging(sender_is_done, receiver_is_done_but_with_stores)
         })?,
     ])
 }
@@ -585,6 +590,7 @@ pub fn obligations() -> Result<Vec<Discharged>, String> {
 /// Always, if all is well.
 pub fn wrong_obligations() -> Result<Discharged, String> {
     purge::obligations(|| {
-        flawed(Flaw::StoreUnconditionally, "purged", TWO, &["A", "B"]).purging(dead)
+        flawed(Flaw::StoreUnconditionally, "purged", TWO, &["A", "B"])
+            .purging(sender_is_done, receiver_is_done)
     })
 }

@@ -5,14 +5,21 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
-use foldhash::quality::FixedState;
+use foldhash::quality::{FixedState, FoldHasher};
 
 /// The content hash of a value: a pure function of it, equal in every run, thread and build.
 ///
 /// It is as good as the `Hash` of the value is prefix-free. Every search can be audited by full
-/// equality (see [`crate::search::audit`]), which finds a `Hash` that is not.
+/// equality (see [`crate::audit::audit`]), which finds a `Hash` that is not.
 pub fn fingerprint<T: Hash + ?Sized>(value: &T) -> u64 {
-    FixedState::with_seed(0x0071_756f_7261_7465).hash_one(value)
+    let mut hasher = hasher();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The hasher of [`fingerprint`], for content that comes in pieces.
+pub(crate) fn hasher() -> FoldHasher<'static> {
+    FixedState::with_seed(0x0071_756f_7261_7465).build_hasher()
 }
 
 /// A value that is never changed, behind a counted reference, with its content hash.

@@ -7,6 +7,7 @@ use std::hash::Hash;
 use quorate::machine::{Machine, NodeId, State};
 
 use crate::ghost::Ghost;
+use crate::promise::Told;
 use crate::shared::Shared;
 
 /// One node, as the world keeps it.
@@ -135,6 +136,16 @@ pub struct Snapshot<M: Machine, G: Ghost<M>> {
 }
 
 impl<M: Machine, G: Ghost<M>> Snapshot<M, G> {
+    /// All but the nodes and the messages.
+    pub fn told(&self) -> Told<'_, G> {
+        Told {
+            ghost: &self.ghost,
+            clients: &self.clients,
+            adversary: self.adversary,
+            broken: self.broken.as_deref(),
+        }
+    }
+
     /// The node of this name, if there is one.
     pub fn node(&self, id: NodeId) -> Option<&Shared<Node<M>>> {
         usize::try_from(id.0).ok().and_then(|i| self.nodes.get(i))

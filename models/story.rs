@@ -6,8 +6,8 @@ use quorate::machine::{Machine, NodeId};
 
 use crate::action::Action;
 use crate::ghost::Ghost;
+use crate::path::replay;
 use crate::promise::Kind;
-use crate::search::replay;
 use crate::snapshot::{Fault, Snapshot};
 use crate::world::World;
 

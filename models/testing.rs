@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::catalogue::{Claim, Depth, Exhibit, Report, protocol};
-use crate::search::Progress;
+use crate::engine::Progress;
 
 fn with<T>(protocol_name: &str, name: &str, act: impl FnOnce(&dyn Exhibit) -> T) -> T {
     let protocol = protocol(protocol_name)
@@ -93,7 +93,7 @@ pub fn audits(protocol: &str, world: &str) {
         );
         assert_eq!(
             exhibit.audit(),
-            unique,
+            (unique, generated),
             "states told apart by full equality"
         );
     });

@@ -34,9 +34,9 @@ use stateright::{Model, Path, Property};
 use crate::action::{Action, Cut};
 use crate::ghost::Ghost;
 use crate::memory::{Effect, Memory, Occurrence};
-use crate::promise::{Kind, Latches, Promise, latched};
+use crate::promise::{Condition, Kind, Latches, Promise, Told, latched};
 use crate::shared::Shared;
-use crate::snapshot::{Adversary, Client, Fault, Letter, Letters, Node, Snapshot};
+use crate::snapshot::{Adversary, Broken, Client, Fault, Letter, Letters, Node, Snapshot};
 use crate::{calm, diagram, story};
 
 /// Whether disks keep what they acknowledged.
@@ -76,9 +76,14 @@ pub(crate) struct Faults<M: Machine> {
 /// Any state that a world goes on from; what lies beyond is cut off, and counted.
 pub(crate) type Boundary<M, G> = Arc<dyn Fn(&Snapshot<M, G>) -> bool + Send + Sync>;
 
+/// Whether a node is done with a message.
+type Done<M> = Arc<dyn Fn(&Letter<<M as Machine>::Message>, &Node<M>) -> bool + Send + Sync>;
+
 /// Which messages are dead: see [`World::purging`].
-pub(crate) type Dead<M> =
-    Arc<dyn Fn(&Letter<<M as Machine>::Message>, &Node<M>, &Node<M>) -> bool + Send + Sync>;
+pub(crate) struct Dead<M: Machine> {
+    pub(crate) sender: Done<M>,
+    pub(crate) receiver: Done<M>,
+}
 
 /// Nodes, clients, an adversary, a ghost, and what is promised of them.
 pub struct World<M: Machine, G: Ghost<M>> {
@@ -92,6 +97,7 @@ pub struct World<M: Machine, G: Ghost<M>> {
     pub(crate) promises: Vec<Promise<M, G>>,
     pub(crate) boundary: Option<Boundary<M, G>>,
     pub(crate) dead: Option<Dead<M>>,
+    pub(crate) never: Vec<&'static str>,
     pub(crate) latches: Latches,
     pub(crate) memory: Memory<M, G>,
 }
@@ -128,16 +134,26 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
             promises: Vec::new(),
             boundary: None,
             dead: None,
+            never: Vec::new(),
             latches: Latches::default(),
             memory: Memory::default(),
         };
         world
-            .always(NO_PANIC, |snapshot| {
-                !matches!(snapshot.broken.as_deref(), Some(b) if matches!(b.fault, Fault::Panic(_)))
+            .always_told(NO_PANIC, |told| {
+                !matches!(told.broken, Some(broken) if matches!(broken.fault, Fault::Panic(_)))
             })
-            .always(INVARIANTS, |snapshot| {
-                !matches!(snapshot.broken.as_deref(), Some(b) if b.fault == Fault::Invariant)
+            .always_told(INVARIANTS, |told| {
+                !matches!(told.broken, Some(broken) if broken.fault == Fault::Invariant)
             })
+    }
+
+    /// Says that something which could happen here never does, by its name in the
+    /// [coverage](crate::engine::Fired): it is out of this world's bounds. Whatever else never fires
+    /// is a surprise.
+    #[must_use]
+    pub fn never(mut self, what: &'static str) -> Self {
+        self.never.push(what);
+        self
     }
 
     /// Says in a sentence what this world is.
@@ -214,17 +230,22 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
     }
 
     /// Forgets messages that are dead: those whose delivery changes nothing, now and for ever, but
-    /// for sending others that are dead. `dead` is asked of a message, the node that sent it and the
+    /// for sending others that are dead. A message is dead when both ends are done with it:
+    /// `sender` is asked of the message and the node that sent it, `receiver` of the message and the
     /// node it is for.
     ///
-    /// This is a reduction, and it is only as good as `dead`. [`crate::purge::obligations`] checks,
+    /// This is a reduction, and it is only as good as the two. [`crate::purge::obligations`] checks,
     /// in every state of the same world without it, that what is called dead is dead and stays so.
     #[must_use]
     pub fn purging(
         mut self,
-        dead: impl Fn(&Letter<M::Message>, &Node<M>, &Node<M>) -> bool + Send + Sync + 'static,
+        sender: impl Fn(&Letter<M::Message>, &Node<M>) -> bool + Send + Sync + 'static,
+        receiver: impl Fn(&Letter<M::Message>, &Node<M>) -> bool + Send + Sync + 'static,
     ) -> Self {
-        self.dead = Some(Arc::new(dead));
+        self.dead = Some(Dead {
+            sender: Arc::new(sender),
+            receiver: Arc::new(receiver),
+        });
         self
     }
 
@@ -235,7 +256,28 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
         name: &'static str,
         condition: impl Fn(&Snapshot<M, G>) -> bool + Send + Sync + 'static,
     ) -> Self {
-        self.promise(name, Kind::Always, condition)
+        self.promise(name, Kind::Always, Condition::Whole(Arc::new(condition)))
+    }
+
+    /// Safety of what was told: cheaper to check than [`World::always`], for it is asked once for
+    /// each distinct ghost, not once for each state.
+    #[must_use]
+    pub fn always_told(
+        self,
+        name: &'static str,
+        condition: impl Fn(&Told<'_, G>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.promise(name, Kind::Always, Condition::Told(Arc::new(condition)))
+    }
+
+    /// Safety of the nodes, whatever the messages: cheaper to check than [`World::always`].
+    #[must_use]
+    pub fn always_of_nodes(
+        self,
+        name: &'static str,
+        condition: impl Fn(&[&Node<M>]) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.promise(name, Kind::Always, Condition::Nodes(Arc::new(condition)))
     }
 
     /// The world is not hollow: true of some reachable state.
@@ -245,7 +287,17 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
         name: &'static str,
         condition: impl Fn(&Snapshot<M, G>) -> bool + Send + Sync + 'static,
     ) -> Self {
-        self.promise(name, Kind::Sometimes, condition)
+        self.promise(name, Kind::Sometimes, Condition::Whole(Arc::new(condition)))
+    }
+
+    /// The world is not hollow: true of what some reachable state was told.
+    #[must_use]
+    pub fn sometimes_told(
+        self,
+        name: &'static str,
+        condition: impl Fn(&Told<'_, G>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.promise(name, Kind::Sometimes, Condition::Told(Arc::new(condition)))
     }
 
     /// From every reachable state, once the adversary retires, a calm schedule reaches `goal` before
@@ -257,15 +309,24 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
         rounds: u32,
         goal: impl Fn(&Snapshot<M, G>) -> bool + Send + Sync + 'static,
     ) -> Self {
+        let goal = Condition::Whole(Arc::new(goal));
         self.promise(name, Kind::Recovers { rounds }, goal)
     }
 
-    fn promise(
-        mut self,
+    /// As [`World::recovers`], for a goal of the clients: much cheaper, for a calm that gets there
+    /// depends neither on the ghost nor on what the adversary might have done.
+    #[must_use]
+    pub fn recovers_for_clients(
+        self,
         name: &'static str,
-        kind: Kind,
-        condition: impl Fn(&Snapshot<M, G>) -> bool + Send + Sync + 'static,
+        rounds: u32,
+        goal: impl Fn(&[Client]) -> bool + Send + Sync + 'static,
     ) -> Self {
+        let goal = Condition::Clients(Arc::new(goal));
+        self.promise(name, Kind::Recovers { rounds }, goal)
+    }
+
+    fn promise(mut self, name: &'static str, kind: Kind, condition: Condition<M, G>) -> Self {
         assert!(
             self.promises.iter().all(|promise| promise.name != name),
             "two promises are called {name:?}"
@@ -273,7 +334,7 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
         self.promises.push(Promise {
             name,
             kind,
-            condition: Arc::new(condition),
+            condition,
         });
         self
     }
@@ -367,9 +428,9 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
     /// What the promise says of this state: for `recovers`, whether the calm schedule gets there.
     pub fn is_met(&self, promise: &Promise<M, G>, snapshot: &Snapshot<M, G>) -> bool {
         match promise.kind {
-            Kind::Always | Kind::Sometimes => (promise.condition)(snapshot),
+            Kind::Always | Kind::Sometimes => promise.condition.of(snapshot),
             Kind::Recovers { rounds } => {
-                calm::rounds(self, snapshot, rounds, &*promise.condition).is_some()
+                calm::rounds(self, snapshot, rounds, &promise.condition).is_some()
             }
         }
     }
@@ -450,16 +511,32 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
     ) -> Option<Snapshot<M, G>> {
         let call = self.call(client, *last.clients.get(client)?)?;
         let mut next = last.clone();
-        next.clients[client].waiting = Some(node);
-        if G::ticket(call).is_none() {
-            // No reply will name it: the client goes on at once.
-            next.clients[client].waiting = None;
-            next.clients[client].next += 1;
-        }
-        next.ghost = self.memory.on_call(&last.ghost, client, node, call);
+        self.ask(&mut next, client, node);
         match self.happen(&next, node, &Occurrence::Call(call)) {
             Some(after) => Some(after),
             None => Some(next),
+        }
+    }
+
+    /// A client asks: what becomes of it, and of the ghost. Nodes and messages are not looked at.
+    pub(crate) fn ask(&self, next: &mut Snapshot<M, G>, client: usize, node: NodeId) {
+        if let Some(call) = self.call(client, next.clients[client]) {
+            self.wait(&mut next.clients, client, node);
+            next.ghost = self.memory.on_call(&next.ghost, client, node, call);
+        }
+    }
+
+    /// What becomes of a client that asks: it waits, if its call is one that returns.
+    pub(crate) fn wait(&self, clients: &mut [Client], client: usize, node: NodeId) {
+        let at = clients[client];
+        let returns = self
+            .call(client, at)
+            .is_some_and(|call| G::ticket(call).is_some());
+        if returns {
+            clients[client].waiting = Some(node);
+        } else {
+            // No reply will name it: the client goes on at once.
+            clients[client].next += 1;
         }
     }
 
@@ -476,6 +553,13 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
             durable: state.durable.clone(),
             unflushed: unflushed.clone(),
         });
+        self.bury(&mut next, node)?;
+        self.purge(&mut next, node);
+        Some(next)
+    }
+
+    /// A node crashed: what becomes of the clients, of the ghost and of the budget, if there is one.
+    pub(crate) fn bury(&self, next: &mut Snapshot<M, G>, node: NodeId) -> Option<()> {
         next.adversary.crashes = next.adversary.crashes.checked_sub(1)?;
         for client in &mut next.clients {
             if client.waiting == Some(node) {
@@ -484,9 +568,8 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
                 client.next += 1;
             }
         }
-        next.ghost = self.memory.on_crash(&last.ghost, node);
-        self.purge(&mut next, node);
-        Some(next)
+        next.ghost = self.memory.on_crash(&next.ghost, node);
+        Some(())
     }
 
     /// Forgets what is dead, now that `changed` is what it is.
@@ -512,7 +595,7 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
         ) else {
             return false;
         };
-        dead(letter, from, to)
+        (dead.receiver)(letter, to) && (dead.sender)(letter, from)
     }
 
     /// Something happens at one node, and its consequences spread.
@@ -553,20 +636,31 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
         if idle && next.network == last.network {
             return None; // What it sent was dead on arrival.
         }
-        next.broken.clone_from(broken);
-        for event in events {
-            next.ghost = self.memory.on_event(&next.ghost, node, event);
-            self.finish(&mut next, node, event);
-        }
+        self.tell(&mut next, node, events, broken.as_ref());
         Some(next)
     }
 
+    /// A node told something: what becomes of the clients and of the ghost.
+    pub(crate) fn tell(
+        &self,
+        next: &mut Snapshot<M, G>,
+        node: NodeId,
+        events: &[M::Event],
+        broken: Option<&Shared<Broken>>,
+    ) {
+        next.broken = broken.cloned();
+        for event in events {
+            next.ghost = self.memory.on_event(&next.ghost, node, event);
+            self.finish(&mut next.clients, node, event);
+        }
+    }
+
     /// The client whose call this event finishes goes on to its next one.
-    fn finish(&self, next: &mut Snapshot<M, G>, node: NodeId, event: &M::Event) {
+    pub(crate) fn finish(&self, clients: &mut [Client], node: NodeId, event: &M::Event) {
         let Some(ticket) = G::finished(event) else {
             return;
         };
-        for (index, client) in next.clients.iter_mut().enumerate() {
+        for (index, client) in clients.iter_mut().enumerate() {
             let call = self.scripts[index].get(client.next as usize);
             if client.waiting == Some(node) && call.and_then(|call| G::ticket(call)) == Some(ticket)
             {
@@ -682,9 +776,10 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
     }
 }
 
-/// Puts the sorted `new` among the sorted `old`.
+/// Puts `new`, of which one may be there twice, among the sorted `old`.
 fn merge<T: Ord + Clone>(old: &[T], mut new: Vec<T>) -> Vec<T> {
     new.sort_unstable();
+    new.dedup();
     let mut merged = Vec::with_capacity(old.len() + new.len());
     let mut rest = old;
     for item in new {

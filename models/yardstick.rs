@@ -161,13 +161,13 @@ pub fn two_phase(resources: usize) -> World<TwoPhase, NoGhost> {
     machines.push(TwoPhase::Manager {
         resources: NodeSet::first(resources),
     });
-    World::new("two-phase", machines, NoGhost).always(CONSISTENT, |snapshot| {
-        let is = |stage: Stage| {
-            let nodes = snapshot
-                .running()
-                .filter(|(id, _)| id.0 < snapshot.nodes.len() as u64 - 1);
-            nodes.filter(|(_, state)| state.volatile == stage).count()
-        };
-        is(Stage::Aborted) == 0 || is(Stage::Committed) == 0
+    World::new("two-phase", machines, NoGhost).always_of_nodes(CONSISTENT, |nodes| {
+        let (mut aborted, mut committed) = (false, false);
+        for node in &nodes[..nodes.len() - 1] {
+            let stage = node.up().map(|state| &state.volatile);
+            aborted |= stage == Some(&Stage::Aborted);
+            committed |= stage == Some(&Stage::Committed);
+        }
+        !(aborted && committed)
     })
 }

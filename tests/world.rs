@@ -7,16 +7,28 @@ use std::time::Duration;
 use quorate::data::NodeSet;
 use quorate::machine::{Machine, NodeId, Outbox, State};
 use quorate_models::action::{Action, Cut};
-use quorate_models::ghost::NoGhost;
-use quorate_models::search::{Stop, Verdict, audit, search};
+use quorate_models::audit::audit;
+use quorate_models::engine::{Options, Outcome, Stop, Verdict, search};
+use quorate_models::ghost::{Ghost, NoGhost};
+use quorate_models::promise::Kind;
 use quorate_models::snapshot::{Fault, Letter};
 use quorate_models::world::{Disk, NO_PANIC, Traitor, World};
 use quorate_models::yardstick::{Stage, TwoPhase, Whim, two_phase};
 use serde::{Deserialize, Serialize};
 use stateright::{Checker as _, Model as _};
 
+/// Searches until something falls.
+fn refute<M: Machine, G: Ghost<M>>(world: &World<M, G>) -> Outcome<M> {
+    let stop = Stop::AtViolation;
+    let options = Options {
+        stop,
+        ..Options::default()
+    };
+    search(world, options, &mut |_| {})
+}
+
 fn states(world: &World<TwoPhase, NoGhost>) -> (usize, usize) {
-    let outcome = search(world, Stop::Never, &mut |_| {});
+    let outcome = search(world, Options::default(), &mut |_| {});
     assert_eq!(outcome.verdict, Verdict::Exhausted);
     (outcome.unique, outcome.generated)
 }
@@ -34,7 +46,8 @@ fn two_phase_commit_has_the_states_that_tlc_counts() {
 fn counts_are_those_of_full_equality_and_of_stateright_with_one_thread_and_with_two() {
     for resources in [3, 4, 5] {
         let (unique, generated) = states(&two_phase(resources));
-        assert_eq!(audit(two_phase(resources)), unique);
+        let audited = audit(two_phase(resources));
+        assert_eq!((audited.unique, audited.generated), (unique, generated));
         for threads in [1, 2] {
             let checker = two_phase(resources)
                 .checker()
@@ -194,18 +207,13 @@ fn counters(panics_at: u8) -> World<Counter, NoGhost> {
 #[test]
 fn a_panic_is_a_refutation_with_its_story() {
     let world = counters(2);
-    let outcome = search(&world, Stop::AtViolation, &mut |_| {});
+    let outcome = refute(&world);
     assert_eq!(outcome.verdict, Verdict::Refuted { promise: NO_PANIC });
-    let finding = outcome
-        .findings
-        .iter()
-        .find(|f| f.promise == NO_PANIC)
-        .expect("it is promised");
-    let path = finding.path.as_ref().expect("it fell");
+    let path = outcome.story.as_ref().expect("it fell");
     assert_eq!(path.len(), 3, "two alarms, and the message of the second");
-    let page = quorate_models::story::page(&world, NO_PANIC, finding.kind, path);
+    let page = quorate_models::story::page(&world, NO_PANIC, Kind::Always, path);
     assert!(page.contains("n1 panics: assertion"), "{page}");
-    let (end, _) = quorate_models::search::replay(&world, path)
+    let (end, _) = quorate_models::path::replay(&world, path)
         .pop()
         .expect("it has an end");
     let fault = &end.broken.as_ref().expect("it broke").fault;
@@ -226,7 +234,7 @@ fn forgets(disk: Disk) -> bool {
             told.max().unwrap_or(0) <= kept
         },
     );
-    let outcome = search(&world, Stop::AtViolation, &mut |_| {});
+    let outcome = refute(&world);
     match outcome.verdict {
         Verdict::Exhausted => false,
         Verdict::Refuted { promise } => promise == "what was told is on disk",
@@ -243,14 +251,14 @@ fn an_honest_disk_keeps_what_it_acknowledged_and_a_lying_one_does_not() {
 #[test]
 fn a_boundary_is_said_and_counted() {
     let world = counters(9).within(|snapshot| snapshot.network.len() < 3);
-    let outcome = search(&world, Stop::Never, &mut |_| {});
-    assert!(matches!(outcome.verdict, Verdict::Bounded { cut_off } if 0 < cut_off));
+    let outcome = search(&world, Options::default(), &mut |_| {});
+    assert!(matches!(outcome.verdict, Verdict::Bounded { cut_off, waiting: 0 } if 0 < cut_off));
 }
 
 #[test]
 fn a_sometimes_that_never_comes_true_refutes() {
     let world = counters(9).sometimes("a count of four", |s| s.disks().any(|(_, c)| c.0 == 4));
-    let outcome = search(&world, Stop::Never, &mut |_| {});
+    let outcome = search(&world, Options::default(), &mut |_| {});
     let promise = "a count of four";
     assert_eq!(outcome.verdict, Verdict::Refuted { promise });
 }
@@ -263,7 +271,7 @@ fn recovers_holds_from_every_state_or_falls() {
             6,
             move |s| s.disks().all(|(_, count)| count.0 == goal),
         );
-        search(&world, Stop::AtViolation, &mut |_| {}).verdict
+        refute(&world).verdict
     };
     assert_eq!(both(3), Verdict::Exhausted);
     let promise = "both count to the goal";
@@ -292,7 +300,7 @@ fn a_traitor_says_what_it_can_and_no_more() {
                 s.disks().all(|(_, c)| c.0 < goal)
             })
     };
-    let verdict = |goal| search(&world(goal), Stop::AtViolation, &mut |_| {}).verdict;
+    let verdict = |goal| refute(&world(goal)).verdict;
     let promise = "counts stay small";
     assert_eq!(
         verdict(4),
@@ -314,16 +322,11 @@ fn a_story_is_the_same_in_every_run_and_none_is_shorter() {
                 .running()
                 .all(|(id, state)| id.0 == 3 || state.volatile != Stage::Committed)
         });
-        let outcome = search(&world, Stop::Never, &mut |_| {});
-        let finding = outcome
-            .findings
-            .into_iter()
-            .find(|f| f.promise == "nobody commits");
-        let finding = finding.expect("it is promised");
-        let path = finding.path.expect("somebody commits");
+        let outcome = search(&world, Options::default(), &mut |_| {});
+        let path = outcome.story.expect("somebody commits");
         // Three prepare, three are heard, the manager decides, one hears of it.
         assert_eq!(path.len(), 8);
-        quorate_models::story::page(&world, finding.promise, finding.kind, &path)
+        quorate_models::story::page(&world, "nobody commits", Kind::Always, &path)
     };
     assert_eq!(story(), story());
 }

@@ -1,0 +1,565 @@
+//! The engine: every reachable state of a world, level by level, in small numbers.
+//!
+//! [`World`] says what can happen; this finds all of it. It does what a search over [`World::apply`]
+//! does, and a test holds the two together on random worlds, but it goes through numbers instead of
+//! states, of which `space.rs` says how. It
+//!
+//! - computes each distinct step of a node once, and asks each promise once for each distinct value
+//!   of what that promise looks at;
+//! - goes strictly level by level, so that what it finds first is as short as anything;
+//! - keeps eight bytes and some slack for each state it has met, and a row of small numbers for each
+//!   that waits to be expanded;
+//! - says EXHAUSTED only when it ran out of states, with nothing cut off.
+//!
+//! States are told apart by 64-bit fingerprints, as stateright's and TLC's are. With *n* states the
+//! chance that two were taken for one is at most *n*² / 2⁶⁵, and every report says it. With
+//! [`Options::exact`] whole rows are kept instead, and there is no such chance.
+//!
+//! # The story
+//!
+//! A search keeps no parents. Once it knows the level at which a promise falls, a second search goes
+//! as far as that level and remembers them. Of the states that break the promise there it takes the
+//! one with the least fingerprint, and of the parents of each state again the least. So the story is
+//! a shortest one, and a function of the world alone: not of the order in which states were met.
+
+mod calm;
+mod coverage;
+mod expand;
+mod intern;
+mod judge;
+mod ready;
+mod space;
+mod table;
+mod views;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use hashbrown::HashTable;
+use quorate::machine::Machine;
+
+use crate::action::Action;
+use crate::ghost::Ghost;
+use crate::promise::Kind;
+use crate::world::World;
+pub use coverage::Fired;
+use judge::Judge;
+pub use space::Sizes;
+use space::{Row, Sink, Space};
+use table::Table;
+
+/// When to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// When there are no more states.
+    Never,
+    /// At the end of the level of the first violation: nothing more is needed to refute.
+    AtViolation,
+}
+
+/// How to search.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// When to stop.
+    pub stop: Stop,
+    /// Keep whole states, so that no two are ever taken for one.
+    pub exact: bool,
+    /// Stop when there are this many states. A budget is no verdict: if states wait to be expanded
+    /// then, the world is BOUNDED.
+    pub states_max: Option<usize>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            stop: Stop::Never,
+            exact: false,
+            states_max: None,
+        }
+    }
+}
+
+/// How far a search is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Distinct states so far.
+    pub unique: usize,
+    /// Transitions so far, and the initial state.
+    pub generated: usize,
+    /// The level whose states are being expanded; the initial state is level 1.
+    pub depth: usize,
+    /// States that wait to be expanded.
+    pub queue: usize,
+    /// Since the start.
+    pub elapsed: Duration,
+}
+
+/// What a search found out.
+#[derive(Debug)]
+pub struct Outcome<M: Machine> {
+    /// Distinct states.
+    pub unique: usize,
+    /// Transitions that lead to states within the boundary, and the initial state.
+    pub generated: usize,
+    /// Levels: states on the longest of the shortest paths.
+    pub depth: usize,
+    /// Transitions that lead outside the boundary, and were not followed.
+    pub cut_off: usize,
+    /// States that were not expanded.
+    pub waiting: usize,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// What the states are made of.
+    pub sizes: Sizes,
+    /// What happened and changed something, and how often; what could have happened and never did.
+    pub coverage: Vec<Fired>,
+    /// The bytes that the set of states takes.
+    pub bytes: usize,
+    /// For each promise, in the world's order, what settled it.
+    pub findings: Vec<Finding>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// If a promise was broken, a shortest path to a state that breaks it.
+    pub story: Option<Vec<Action<M>>>,
+}
+
+/// What was found about one promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Its name.
+    pub promise: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// How many steps it takes, at least, to a state that settles it: a counterexample, or for a
+    /// `sometimes` an example. Nothing if there is none.
+    pub steps: Option<usize>,
+}
+
+/// What may be said of a world once it was searched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every state of the stated world was explored, and every promise kept.
+    Exhausted,
+    /// Every promise was kept as far as was looked.
+    Bounded {
+        /// A boundary cut this many transitions off.
+        cut_off: usize,
+        /// The search was stopped before it expanded this many states.
+        waiting: usize,
+    },
+    /// A promise fell, or a `sometimes` never came true.
+    Refuted {
+        /// Which.
+        promise: &'static str,
+    },
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exhausted => f.pad("EXHAUSTED"),
+            Self::Bounded { .. } => f.pad("BOUNDED"),
+            Self::Refuted { .. } => f.pad("REFUTED"),
+        }
+    }
+}
+
+/// How many successors are looked up together.
+const BATCH: usize = 512;
+/// How many fingerprints of late successors are remembered, to pass over those that come again.
+const LATELY: usize = 1 << 15;
+/// How many states are expanded between two reports of progress.
+const STRIDE: usize = 1 << 14;
+
+/// States that were met.
+enum Met {
+    Prints(Table),
+    /// Whole rows, and the number of each by its fingerprint.
+    Rows(Rows, HashTable<u32>),
+}
+
+impl Met {
+    fn insert(&mut self, row: &Row, print: u64) -> bool {
+        let (rows, numbers) = match self {
+            Self::Prints(table) => return table.insert(print),
+            Self::Rows(rows, numbers) => (rows, numbers),
+        };
+        let is = |number: &u32| rows.get(*number as usize) == (row, print);
+        if numbers.find(print, is).is_some() {
+            return false;
+        }
+        let number = u32::try_from(rows.len()).expect("fewer than 2^32 states");
+        rows.push(row, print);
+        numbers.insert_unique(print, number, |number| rows.prints[*number as usize]);
+        true
+    }
+
+    fn contains(&self, print: u64) -> bool {
+        match self {
+            Self::Prints(table) => table.contains(print),
+            Self::Rows(..) => false,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Prints(table) => table.len(),
+            Self::Rows(rows, _) => rows.len(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Prints(table) => table.bytes(),
+            Self::Rows(rows, numbers) => rows.bytes() + numbers.capacity() * 5,
+        }
+    }
+}
+
+/// Rows, with their fingerprints.
+#[derive(Default)]
+struct Rows {
+    numbers: Vec<u32>,
+    /// Where each row ends.
+    ends: Vec<usize>,
+    prints: Vec<u64>,
+}
+
+impl Rows {
+    fn len(&self) -> usize {
+        self.prints.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.numbers.capacity() * 4 + (self.ends.capacity() + self.prints.capacity()) * 8
+    }
+
+    fn clear(&mut self) {
+        self.numbers.clear();
+        self.ends.clear();
+        self.prints.clear();
+    }
+
+    fn push(&mut self, row: &Row, print: u64) {
+        self.numbers.extend_from_slice(row);
+        self.ends.push(self.numbers.len());
+        self.prints.push(print);
+    }
+
+    fn get(&self, at: usize) -> (&Row, u64) {
+        let start = match at {
+            0 => 0,
+            at => self.ends[at - 1],
+        };
+        (&self.numbers[start..self.ends[at]], self.prints[at])
+    }
+}
+
+/// Successors that wait to be looked up, less those that came a moment ago.
+struct Batch {
+    rows: Rows,
+    /// Empty if every successor is to be looked up.
+    lately: Vec<u64>,
+}
+
+impl Sink for Batch {
+    #[inline]
+    fn wants(&mut self, print: u64) -> bool {
+        if self.lately.is_empty() {
+            return true;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "the lower bits will do")]
+        let place = &mut self.lately[print as usize % LATELY];
+        let known = *place == print;
+        *place = print;
+        !known
+    }
+
+    #[inline]
+    fn put_changed(&mut self, row: &Row, place: usize, number: u32, print: u64) {
+        let start = self.rows.numbers.len();
+        self.rows.push(row, print);
+        self.rows.numbers[start + place] = number;
+    }
+
+    #[inline]
+    fn put(&mut self, row: &Row, print: u64) {
+        self.rows.push(row, print);
+    }
+}
+
+struct Search<'w, M: Machine, G: Ghost<M>> {
+    options: Options,
+    space: Space<'w, M, G>,
+    judge: Judge<'w, M, G>,
+    met: Met,
+    /// Fingerprints of states beyond the boundary.
+    beyond: HashSet<u64>,
+    batch: Batch,
+    level: Rows,
+    next: Rows,
+    generated: usize,
+    cut_off: usize,
+    waiting: usize,
+    depth: usize,
+    started: Instant,
+}
+
+/// Explores `world`, and calls `watch` now and then.
+pub fn search<M: Machine, G: Ghost<M>>(
+    world: &World<M, G>,
+    options: Options,
+    watch: &mut dyn FnMut(&Progress),
+) -> Outcome<M> {
+    let mut search = Search::new(world, options);
+    search.run(watch);
+    search.outcome()
+}
+
+impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
+    fn new(world: &'w World<M, G>, options: Options) -> Self {
+        let space = Space::new(world);
+        let passes_over = !options.exact && world.boundary.is_none();
+        Self {
+            options,
+            space,
+            judge: Judge::new(world, |_| true),
+            met: if options.exact {
+                Met::Rows(Rows::default(), HashTable::new())
+            } else {
+                Met::Prints(Table::default())
+            },
+            beyond: HashSet::new(),
+            batch: Batch {
+                rows: Rows::default(),
+                lately: vec![0; if passes_over { LATELY } else { 0 }],
+            },
+            level: Rows::default(),
+            next: Rows::default(),
+            generated: 0,
+            cut_off: 0,
+            waiting: 0,
+            depth: 0,
+            started: Instant::now(),
+        }
+    }
+
+    fn run(&mut self, watch: &mut dyn FnMut(&Progress)) {
+        let (row, print) = self.space.row(&self.space.world.initial());
+        self.generated = 1;
+        self.batch.rows.push(&row, print);
+        self.flush();
+        std::mem::swap(&mut self.level, &mut self.next);
+        while self.level.len() > 0 && !self.is_over() {
+            self.depth += 1;
+            for at in 0..self.level.len() {
+                if at.is_multiple_of(STRIDE) {
+                    watch(&self.progress(self.level.len() - at));
+                }
+                if self.is_spent() {
+                    self.flush();
+                    self.waiting = self.level.len() - at + self.next.len();
+                    return;
+                }
+                let (row, print) = self.level.get(at);
+                self.generated += self.space.expand(row, print, &mut self.batch);
+                if self.batch.rows.len() >= BATCH {
+                    self.flush();
+                }
+            }
+            self.flush();
+            self.level.clear();
+            std::mem::swap(&mut self.level, &mut self.next);
+        }
+        self.waiting = self.level.len();
+    }
+
+    fn is_over(&self) -> bool {
+        match self.options.stop {
+            Stop::Never => false,
+            Stop::AtViolation => self.judge.violated,
+        }
+    }
+
+    fn is_spent(&self) -> bool {
+        (self.options.states_max).is_some_and(|most| most <= self.met.len())
+    }
+
+    fn progress(&self, waiting: usize) -> Progress {
+        Progress {
+            unique: self.met.len(),
+            generated: self.generated,
+            depth: self.depth,
+            queue: waiting + self.next.len(),
+            elapsed: self.started.elapsed(),
+        }
+    }
+
+    /// Looks the successors up. Those that are new join the next level, and the promises look at
+    /// them.
+    fn flush(&mut self) {
+        if let Met::Prints(table) = &self.met {
+            // All of them at once, so that the memory answers them together.
+            let prints = self.batch.rows.prints.iter();
+            std::hint::black_box(prints.fold(0, |sum, print| sum ^ table.glance(*print)));
+        }
+        for at in 0..self.batch.rows.len() {
+            let (row, print) = self.batch.rows.get(at);
+            if self.space.world.boundary.is_some() && !self.met.contains(print) {
+                let beyond = self.beyond.contains(&print) || !self.space.is_within_boundary(row);
+                if beyond {
+                    self.beyond.insert(print);
+                    self.cut_off += 1;
+                    self.generated -= 1;
+                    continue;
+                }
+            }
+            if self.met.insert(row, print) {
+                self.judge.look(&mut self.space, row, self.depth);
+                self.next.push(row, print);
+            }
+        }
+        self.batch.rows.clear();
+    }
+
+    fn outcome(mut self) -> Outcome<M> {
+        let promises = self.space.world.promises();
+        let findings: Vec<Finding> = (promises.iter().zip(&self.judge.settled))
+            .map(|(promise, settled)| Finding {
+                promise: promise.name,
+                kind: promise.kind,
+                steps: *settled,
+            })
+            .collect();
+        let broken = (0..findings.len())
+            .filter(|at| findings[*at].kind != Kind::Sometimes)
+            .filter_map(|at| Some((findings[at].steps?, at)))
+            .min();
+        let hollow = findings
+            .iter()
+            .find(|finding| finding.kind == Kind::Sometimes && finding.steps.is_none());
+        let elapsed = self.started.elapsed();
+        let coverage = self.space.coverage();
+        let story = broken.map(|(steps, at)| story(&mut self.space, at, steps));
+        Outcome {
+            unique: self.met.len(),
+            generated: self.generated,
+            depth: self.depth,
+            cut_off: self.cut_off,
+            waiting: self.waiting,
+            elapsed,
+            sizes: self.space.sizes(),
+            coverage,
+            bytes: self.met.bytes(),
+            verdict: match (broken, hollow, self.cut_off, self.waiting) {
+                (Some((_, at)), ..) => Verdict::Refuted {
+                    promise: findings[at].promise,
+                },
+                // What was not found where nobody looked is no refutation.
+                (None, Some(hollow), 0, 0) => Verdict::Refuted {
+                    promise: hollow.promise,
+                },
+                (None, None, 0, 0) => Verdict::Exhausted,
+                (None, _, cut_off, waiting) => Verdict::Bounded { cut_off, waiting },
+            },
+            findings,
+            story,
+        }
+    }
+}
+
+/// A shortest path to a state that settles a promise, if there is one: for a `sometimes` an example,
+/// for the others a counterexample.
+pub fn example<M: Machine, G: Ghost<M>>(
+    world: &World<M, G>,
+    promise: &str,
+) -> Option<Vec<Action<M>>> {
+    let at = (world.promises().iter()).position(|other| other.name == promise)?;
+    let mut search = Search::new(world, Options::default());
+    search.judge = Judge::new(world, |other| other == at);
+    search.run(&mut |_| {});
+    let steps = search.judge.settled[at]?;
+    Some(story(&mut search.space, at, steps))
+}
+
+/// The story of a promise that is settled in so many steps and no fewer.
+fn story<M: Machine, G: Ghost<M>>(
+    space: &mut Space<'_, M, G>,
+    promise: usize,
+    steps: usize,
+) -> Vec<Action<M>> {
+    let (row, start) = space.row(&space.world.initial());
+    let mut met = Table::default();
+    met.insert(start);
+    let mut level = Rows::default();
+    level.push(&row, start);
+    let mut parents: HashMap<u64, u64> = HashMap::new();
+    for _ in 0..steps {
+        let mut next: HashMap<u64, u64> = HashMap::new();
+        let mut rows = Rows::default();
+        for at in 0..level.len() {
+            let mut batch = Batch {
+                rows: Rows::default(),
+                lately: Vec::new(),
+            };
+            let (row, parent) = level.get(at);
+            space.expand(row, parent, &mut batch);
+            for at in 0..batch.rows.len() {
+                let (row, print) = batch.rows.get(at);
+                if met.contains(print) || !space.is_within_boundary(row) {
+                    continue;
+                }
+                let known = next.entry(print).or_insert_with(|| {
+                    rows.push(row, print);
+                    parent
+                });
+                *known = parent.min(*known);
+            }
+        }
+        for print in &rows.prints {
+            met.insert(*print);
+        }
+        parents.extend(next);
+        level = rows;
+    }
+    let mut judge = Judge::new(space.world, |other| other == promise);
+    let mut ends = Vec::new();
+    for at in 0..level.len() {
+        let (row, print) = level.get(at);
+        if judge.look(space, row, steps) {
+            ends.push(print);
+            judge = Judge::new(space.world, |other| other == promise);
+        }
+    }
+    let end = (ends.into_iter().min()).expect("what was found once is found again");
+    let mut prints = vec![end];
+    while let Some(parent) = prints.last().and_then(|print| parents.get(print)) {
+        prints.push(*parent);
+    }
+    prints.reverse();
+    retrace(space, &prints[1..])
+}
+
+/// The actions that lead through these states: of those that lead to the next one, the first that
+/// the world offers.
+fn retrace<M: Machine, G: Ghost<M>>(space: &mut Space<'_, M, G>, prints: &[u64]) -> Vec<Action<M>> {
+    let world = space.world;
+    let mut state = world.initial();
+    let mut path = Vec::with_capacity(prints.len());
+    for print in prints {
+        let mut found = None;
+        world.each_action(&state, |action| {
+            if found.is_none()
+                && let Some(next) = world.apply(&state, &action)
+                && space.row(&next).1 == *print
+            {
+                found = Some((action, next));
+            }
+        });
+        let (action, next) = found.expect("a path that was walked once can be walked again");
+        path.push(action);
+        state = next;
+    }
+    path
+}

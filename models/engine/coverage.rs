@@ -1,0 +1,153 @@
+//! What fired: how often each kind of thing happened and changed something.
+//!
+//! That something *may* happen is no sign that it does: a fault that is offered and changes nothing
+//! is inert, and the promises kept under it are kept under nothing. So what is counted is what
+//! happened and changed the state.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use quorate::machine::Machine;
+use serde::Serialize;
+
+use super::space::{Space, What};
+use crate::ghost::Ghost;
+use crate::snapshot::Node;
+use crate::world::Disk;
+
+/// A kind of thing that can happen, and how often it did and changed something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fired {
+    /// What: `deliver Query`, `ring Retry`, `call Put`, `crash`, `restart`, `restart, writes lost`,
+    /// `cut`, `heal`, `lie`.
+    pub what: String,
+    /// In how many transitions. Zero if it never did.
+    pub times: u64,
+}
+
+impl fmt::Display for Fired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.what, self.times)
+    }
+}
+
+/// The name of a variant, and of the one inside it if there is one: of `Vote(Granted { .. })` it is
+/// `Vote Granted`.
+fn variant(value: &dyn fmt::Debug) -> String {
+    let text = format!("{value:?}");
+    let mut words = Vec::new();
+    for part in text.split('(') {
+        let end = part.find(|letter: char| !letter.is_alphanumeric() && letter != '_');
+        let word = &part[..end.unwrap_or(part.len())];
+        if !word.starts_with(char::is_uppercase) {
+            break;
+        }
+        words.push(word);
+        if end.is_some() {
+            break;
+        }
+    }
+    if words.is_empty() {
+        text
+    } else {
+        words.join(" ")
+    }
+}
+
+impl<M: Machine, G: Ghost<M>> Space<'_, M, G> {
+    /// Everything that was sent, armed or announced, by kind.
+    pub(super) fn coverage(&self) -> Vec<Fired> {
+        let mut times = BTreeMap::new();
+        let [crashes, cuts, heals, lies] = self.faults;
+        let faults = &self.world.faults;
+        if faults.crashes > 0 && !faults.mortal.is_empty() {
+            times.insert("crash".to_owned(), crashes);
+            times.insert("restart".to_owned(), 0);
+            if faults.disk == Disk::Lying {
+                times.insert("restart, writes lost".to_owned(), 0);
+            }
+        }
+        if faults.cut_budget > 0 && !faults.cuts.is_empty() {
+            times.insert("cut".to_owned(), cuts);
+            times.insert("heal".to_owned(), heals);
+        }
+        if !faults.traitors.is_empty() {
+            times.insert("lie".to_owned(), lies);
+        }
+        for call in self.world.scripts.iter().flatten() {
+            times.insert(format!("call {}", variant(call)), 0);
+        }
+        for letter in 0..self.letters.len() {
+            times.insert(self.name_of(0, What::Letter(number(letter))), 0);
+        }
+        for node in 0..self.nodes.len() {
+            if let Node::Up { armed, .. } = self.content(number(node)) {
+                for timer in armed {
+                    times.insert(format!("ring {}", variant(timer)), 0);
+                }
+            }
+        }
+        for (detail, fired) in self.details.iter().zip(&self.fired) {
+            if *fired > 0 {
+                *times
+                    .entry(self.name_of(detail.before, detail.what))
+                    .or_insert(0) += *fired;
+            }
+        }
+        let fired = times.into_iter().map(|(what, times)| Fired { what, times });
+        fired.collect()
+    }
+
+    fn name_of(&self, before: u32, what: What) -> String {
+        match what {
+            What::Letter(letter) => {
+                format!(
+                    "deliver {}",
+                    variant(&self.letters.get(letter).content.message)
+                )
+            }
+            What::Call(call) => format!("call {}", variant(self.call(call))),
+            What::Timer(at) => match self.content(before).armed().get(at as usize) {
+                Some(timer) => format!("ring {}", variant(timer)),
+                None => "ring".to_owned(),
+            },
+            What::Boot(0) => "restart".to_owned(),
+            What::Boot(_) => "restart, writes lost".to_owned(),
+        }
+    }
+}
+
+fn number(at: usize) -> u32 {
+    u32::try_from(at).expect("fewer than 2^32 of anything")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    #[expect(dead_code, reason = "it is printed")]
+    enum Outer {
+        Plain,
+        Inner(Inner),
+        Number(u8),
+        Named { inner: Inner },
+    }
+
+    #[derive(Debug)]
+    #[expect(dead_code, reason = "it is printed")]
+    enum Inner {
+        Deep { with: u8 },
+    }
+
+    #[test]
+    fn variants_are_named_as_they_are_written() {
+        let inner = || Inner::Deep { with: 1 };
+        assert_eq!(variant(&Outer::Plain), "Plain");
+        assert_eq!(variant(&Outer::Inner(inner())), "Inner Deep");
+        assert_eq!(variant(&Outer::Number(3)), "Number");
+        assert_eq!(variant(&Outer::Named { inner: inner() }), "Named");
+        assert_eq!(variant(&()), "()");
+        assert_eq!(variant(&7_u8), "7");
+    }
+}

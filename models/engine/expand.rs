@@ -1,0 +1,391 @@
+//! What comes after a state.
+
+use std::ops::Range;
+
+use quorate::machine::{Machine, NodeId};
+
+use super::space::{Lies, NONE, Placed, Row, Sink, Space, Stepped, What};
+use crate::action::Cut;
+use crate::ghost::Ghost;
+use crate::shared::{Shared, fingerprint};
+use crate::snapshot::{Letter, Node};
+
+/// As the one who sent a message.
+const SENDER: u8 = 1;
+/// As the one for whom it is.
+const RECEIVER: u8 = 2;
+
+/// What every state has on the way to its successors.
+#[derive(Clone, Copy)]
+struct Origin<'w, 'r> {
+    row: &'r Row,
+    print: u64,
+    /// The cut that is in force.
+    cut: Option<&'w Cut>,
+}
+
+impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
+    /// Gives every successor of a state to `sink`, and says how many there are.
+    pub(crate) fn expand(&mut self, row: &Row, print: u64, sink: &mut impl Sink) -> usize {
+        let (nodes, outer, letters) = self.parts(row);
+        if self.is_over(outer) {
+            return 0;
+        }
+        let adversary = self.outers.get(outer).stub.adversary;
+        let cut = (adversary.cut).and_then(|cut| self.world.faults.cuts.get(cut));
+        let origin = Origin { row, print, cut };
+        let mut count = 0;
+        for letter in letters {
+            let sent = self.letters.get(*letter);
+            let (from, to) = (sent.from, sent.to);
+            if let Some(step) = self.busy_delivery(nodes[to], *letter)
+                && !blocks(cut, from, to)
+            {
+                count += self.take(origin, to, step, outer, sink);
+            }
+        }
+        for (place, node) in nodes.iter().enumerate() {
+            for at in self.moves(*node) {
+                let step = self.moves[at as usize];
+                count += self.take(origin, place, step, outer, sink);
+            }
+        }
+        count + self.expand_outer(origin, sink)
+    }
+
+    /// The steps that a node may take of its own accord: alarms ring, or it restarts.
+    fn moves(&mut self, node: u32) -> Range<u32> {
+        if let Some(known) = &self.nodes.get(node).moves {
+            return known.clone();
+        }
+        let whats: Vec<What> = match &*self.nodes.get(node).content {
+            Node::Up { armed, .. } => (0..).zip(armed).map(|(at, _)| What::Timer(at)).collect(),
+            Node::Down { unflushed, .. } => {
+                let most = u32::try_from(unflushed.len()).expect("few writes since a boot");
+                (0..=most).map(What::Boot).collect()
+            }
+            Node::Traitor => Vec::new(),
+        };
+        let mut moves: Vec<u32> = (whats.into_iter())
+            .filter_map(|what| self.busy_step(node, what))
+            .collect();
+        let place = |length| u32::try_from(length).expect("fewer than 2^32 moves");
+        let start = place(self.moves.len());
+        self.moves.append(&mut moves);
+        let range = start..place(self.moves.len());
+        self.nodes.get_mut(node).moves = Some(range.clone());
+        range
+    }
+
+    /// The node at `place` takes a step, from a state whose outer may be another one by now. Says how
+    /// many successors that is: none if nothing changed after all.
+    #[inline]
+    fn take(
+        &mut self,
+        origin: Origin<'w, '_>,
+        place: usize,
+        step: u32,
+        outer: u32,
+        sink: &mut impl Sink,
+    ) -> usize {
+        let Stepped {
+            after,
+            sends,
+            tells,
+        } = self.stepped[step as usize];
+        let Origin { row, print, .. } = origin;
+        let before = row[place];
+        let print = print
+            .wrapping_sub(self.nodes.print(before))
+            .wrapping_add(self.nodes.print(after));
+        if sends == NONE && tells == NONE && outer == row[self.places] && self.world.dead.is_none()
+        {
+            if sink.wants(print) {
+                sink.put_changed(row, place, after, print);
+            }
+            self.fired[step as usize] += 1;
+            return 1;
+        }
+        self.child.clear();
+        self.child.extend_from_slice(row);
+        self.child[place] = after;
+        let mut print = print;
+        if after != before {
+            self.purge(place, &mut print);
+        }
+        let news = self.send(sends, &mut print);
+        let outer_after = self.tell(outer, tells);
+        self.child[self.places] = outer_after;
+        if after == before && !news && tells == NONE && outer_after == row[self.places] {
+            return 0; // All it sent had been sent before, or was dead on arrival.
+        }
+        self.fired[step as usize] += 1;
+        let old = self.outers.print(row[self.places]);
+        let print = print
+            .wrapping_sub(old)
+            .wrapping_add(self.outers.print(outer_after));
+        if sink.wants(print) {
+            sink.put(&self.child, print);
+        }
+        1
+    }
+
+    /// In `self.child`, the node at `place` is another one: messages that died of it are forgotten.
+    fn purge(&mut self, place: usize, print: &mut u64) {
+        if self.world.dead.is_none() {
+            return;
+        }
+        let mut kept = self.places + 1;
+        let before = kept..self.child.len();
+        for at in before {
+            let letter = self.child[at];
+            let sent = self.letters.get(letter);
+            // The end that changed is asked first: if it is not done, the other one does not matter.
+            let (from, to) = (sent.from, sent.to);
+            let is_dead = if from == place {
+                self.is_done(self.child[from], letter, SENDER)
+                    && self.is_done(self.child[to], letter, RECEIVER)
+            } else {
+                to == place
+                    && self.is_done(self.child[to], letter, RECEIVER)
+                    && self.is_done(self.child[from], letter, SENDER)
+            };
+            if is_dead {
+                *print = print.wrapping_sub(self.letters.print(letter));
+            } else {
+                self.child[kept] = letter;
+                kept += 1;
+            }
+        }
+        self.child.truncate(kept);
+    }
+
+    /// To `self.child`, messages are added, but for those that are there and those that are dead on
+    /// arrival. True if any was.
+    fn send(&mut self, sends: u32, print: &mut u64) -> bool {
+        if sends == NONE {
+            return false;
+        }
+        let start = self.places + 1;
+        let mut news = false;
+        for at in 0..self.sends.get(sends).len() {
+            let letter = self.sends.get(sends)[at];
+            if let Err(at) = self.child[start..].binary_search(&letter)
+                && !self.is_dead(letter)
+            {
+                self.child.insert(start + at, letter);
+                *print = print.wrapping_add(self.letters.print(letter));
+                news = true;
+            }
+        }
+        news
+    }
+
+    /// True if, among the nodes of `self.child`, the message will never matter again.
+    fn is_dead(&mut self, letter: u32) -> bool {
+        if self.world.dead.is_none() {
+            return false;
+        }
+        let sent = self.letters.get(letter);
+        let (from, to) = (sent.from, sent.to);
+        self.is_done(self.child[from], letter, SENDER)
+            && self.is_done(self.child[to], letter, RECEIVER)
+    }
+
+    /// Whether a node is done with a message, as [`SENDER`] or as [`RECEIVER`].
+    #[inline]
+    fn is_done(&mut self, node: u32, letter: u32, role: u8) -> bool {
+        if let Some(done) = self.nodes.get_mut(node).views.view(letter).is_done {
+            return done & role != 0;
+        }
+        let Some(dead) = &self.world.dead else {
+            return false;
+        };
+        let Placed { place, content, .. } = self.nodes.get(node);
+        let sent = self.letters.get(letter);
+        let mut done = 0;
+        if sent.from == *place && (dead.sender)(&sent.content, content) {
+            done |= SENDER;
+        }
+        if sent.to == *place && (dead.receiver)(&sent.content, content) {
+            done |= RECEIVER;
+        }
+        self.nodes.get_mut(node).views.view(letter).is_done = Some(done);
+        done & role != 0
+    }
+
+    /// Calls, crashes, cuts and lies.
+    fn expand_outer(&mut self, origin: Origin<'w, '_>, sink: &mut impl Sink) -> usize {
+        let outer = origin.row[self.places];
+        let mut count = 0;
+        for at in 0..self.outers.get(outer).calls.len() {
+            let (client, call) = self.outers.get(outer).calls[at];
+            for place in 0..self.places {
+                count += self.expand_call(origin, client, call, place, sink);
+            }
+        }
+        let adversary = self.outers.get(outer).stub.adversary;
+        if adversary.crashes > 0 {
+            for node in self.world.faults.mortal {
+                count += self.expand_crash(origin, node, sink);
+            }
+        }
+        if adversary.cuts > 0 || adversary.cut.is_some() {
+            for next in self.cuts(outer) {
+                self.faults[1 + usize::from(adversary.cut.is_some())] += 1;
+                count += 1;
+                let print = (origin.print)
+                    .wrapping_sub(self.outers.print(outer))
+                    .wrapping_add(self.outers.print(next));
+                if sink.wants(print) {
+                    sink.put_changed(origin.row, self.places, next, print);
+                }
+            }
+        }
+        for traitor in self.world.faults.traitors {
+            count += self.expand_lies(origin, traitor, sink);
+        }
+        count
+    }
+
+    fn expand_call(
+        &mut self,
+        origin: Origin<'w, '_>,
+        client: u32,
+        call: u32,
+        place: usize,
+        sink: &mut impl Sink,
+    ) -> usize {
+        let (nodes, outer, _) = self.parts(origin.row);
+        let is_door = self.world.doors.contains(NodeId(place as u64));
+        if !is_door || self.content(nodes[place]).up().is_none() {
+            return 0;
+        }
+        let asked = self.ask(outer, client, place);
+        match self.step(nodes[place], What::Call(call)) {
+            Some(step) => self.take(origin, place, step, asked, sink),
+            None => 0,
+        }
+    }
+
+    fn expand_crash(
+        &mut self,
+        origin: Origin<'w, '_>,
+        node: NodeId,
+        sink: &mut impl Sink,
+    ) -> usize {
+        let (nodes, outer, _) = self.parts(origin.row);
+        let place = usize::try_from(node.0).unwrap_or(usize::MAX);
+        let Some(before) = nodes.get(place).copied() else {
+            return 0;
+        };
+        let (Some(crashed), Some(buried)) = (self.crashed(before), self.bury(outer, place)) else {
+            return 0;
+        };
+        self.child.clear();
+        self.child.extend_from_slice(origin.row);
+        self.child[place] = crashed;
+        self.child[self.places] = buried;
+        let mut print = (origin.print)
+            .wrapping_sub(self.nodes.print(before))
+            .wrapping_add(self.nodes.print(crashed))
+            .wrapping_sub(self.outers.print(outer))
+            .wrapping_add(self.outers.print(buried));
+        self.purge(place, &mut print);
+        self.faults[0] += 1;
+        if sink.wants(print) {
+            sink.put(&self.child, print);
+        }
+        1
+    }
+
+    fn crashed(&mut self, node: u32) -> Option<u32> {
+        let Placed {
+            place,
+            content,
+            crashed,
+            ..
+        } = self.nodes.get(node);
+        if *crashed != NONE {
+            return Some(*crashed);
+        }
+        let Node::Up {
+            state, unflushed, ..
+        } = &**content
+        else {
+            return None;
+        };
+        let down = Shared::new(Node::Down {
+            durable: state.durable.clone(),
+            unflushed: unflushed.clone(),
+        });
+        let place = *place;
+        let down = self.node(place, &down);
+        self.nodes.get_mut(node).crashed = down;
+        Some(down)
+    }
+
+    fn expand_lies(
+        &mut self,
+        origin: Origin<'w, '_>,
+        traitor: NodeId,
+        sink: &mut impl Sink,
+    ) -> usize {
+        let (nodes, outer, letters) = self.parts(origin.row);
+        let me = usize::try_from(traitor.0).unwrap_or(usize::MAX);
+        let heard = letters.iter().copied();
+        let heard: Vec<u32> = heard
+            .filter(|letter| self.receiver(*letter) == me)
+            .collect();
+        let lies = self.lies(me, heard);
+        let mut count = 0;
+        for at in 0..self.lies.get(lies).said.len() {
+            let (to, letter) = self.lies.get(lies).said[at];
+            if blocks(origin.cut, me, to) {
+                continue;
+            }
+            if let Some(step) = self.busy_delivery(nodes[to], letter) {
+                let told = self.take(origin, to, step, outer, sink);
+                self.faults[3] += told as u64;
+                count += told;
+            }
+        }
+        count
+    }
+
+    /// What a traitor says that heard this.
+    fn lies(&mut self, traitor: usize, heard: Vec<u32>) -> u32 {
+        let print = fingerprint(&(traitor as u64, &heard));
+        let is = |other: &Lies| other.traitor == traitor && *other.heard == *heard;
+        if let Some(found) = self.lies.find(print, is) {
+            return found;
+        }
+        let from = NodeId(traitor as u64);
+        let told = match &self.world.faults.lies {
+            None => Vec::new(),
+            Some(lies) => {
+                let heard = self.by_content(&heard);
+                let mut seen = heard
+                    .iter()
+                    .map(|letter| &*self.letters.get(*letter).content);
+                lies.lies(from, &mut seen)
+            }
+        };
+        let mut said = Vec::new();
+        for (to, message) in told {
+            let letter = self.letter(Shared::new(Letter { to, from, message }));
+            said.extend(letter.map(|letter| (self.receiver(letter), letter)));
+        }
+        let lies = Lies {
+            traitor,
+            heard: heard.into_boxed_slice(),
+            said: said.into_boxed_slice(),
+        };
+        self.lies.add(print, lies)
+    }
+}
+
+/// True if nothing gets from there to here while the cut is in force.
+fn blocks(cut: Option<&Cut>, from: usize, to: usize) -> bool {
+    cut.is_some_and(|cut| cut.blocks(NodeId(from as u64), NodeId(to as u64)))
+}

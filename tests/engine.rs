@@ -1,0 +1,340 @@
+//! The engine does what the world says, on worlds that nobody chose.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use quorate::data::NodeSet;
+use quorate::machine::{self, Machine, NodeId, Outbox, State};
+use quorate_models::action::Cut;
+use quorate_models::audit::{Audit, audit};
+use quorate_models::engine::{Options, Stop, example, search};
+use quorate_models::ghost::Ghost;
+use quorate_models::path::replay;
+use quorate_models::promise::Kind;
+use quorate_models::shared::fingerprint;
+use quorate_models::snapshot::Letter;
+use quorate_models::world::{Disk, Traitor, World};
+use quorate_models::yardstick::two_phase;
+use serde::{Deserialize, Serialize};
+
+/// A machine without sense: what it does is a hash of what it is and of what happens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Whimsical {
+    seed: u64,
+    me: u64,
+    nodes: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Kept(u64);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Mood {
+    mood: u64,
+    pending: Vec<u64>,
+}
+
+impl machine::Durable for Kept {
+    type Change = u64;
+
+    fn changes_since(&self, older: &Self) -> Vec<u64> {
+        (self != older).then_some(self.0).into_iter().collect()
+    }
+
+    fn apply(&mut self, change: u64) {
+        self.0 = change;
+    }
+}
+
+impl Whimsical {
+    /// A number below `below`, which follows from everything.
+    fn dice(&self, what: &str, state: &State<Self>, input: u64, below: u64) -> u64 {
+        fingerprint(&(self.seed, self.me, what, state, input)) % below
+    }
+
+    fn react(&self, state: &mut State<Self>, input: u64, out: &mut Outbox<Self>) {
+        let before = state.clone();
+        let dice = |what: &str, below: u64| self.dice(what, &before, input, below);
+        assert_ne!(dice("panics", 150), 0, "a whim");
+        if dice("keeps", 3) == 0 {
+            state.durable.0 = dice("kept", 2);
+        }
+        if dice("changes", 2) == 0 {
+            state.volatile.mood = dice("mood", 3);
+        }
+        for one in 0..dice("talks", 4).saturating_sub(1) {
+            // Some of it to nobody that there is.
+            let to = NodeId(dice(&format!("to {one}"), self.nodes + 1));
+            out.send(to, dice(&format!("says {one}"), 2));
+        }
+        match dice("alarm", 5) {
+            0 => out.arm(dice("which", 2)),
+            1 => out.disarm(dice("which", 2)),
+            _ => {}
+        }
+        if dice("answers", 2) == 0
+            && let Some(ticket) = state.volatile.pending.pop()
+        {
+            out.tell(ticket);
+        }
+    }
+}
+
+impl Machine for Whimsical {
+    type Call = u64;
+    type Message = u64;
+    type Timer = u64;
+    type Event = u64;
+    type Durable = Kept;
+    type Volatile = Mood;
+
+    fn boot(&self, durable: &mut Kept, out: &mut Outbox<Self>) -> Mood {
+        let mut state = State {
+            durable: durable.clone(),
+            volatile: Mood::default(),
+        };
+        if self.dice("wakes", &state, 0, 2) == 0 {
+            out.arm(0);
+        }
+        state.durable.0 = self.dice("boots", &state, 0, 2);
+        *durable = state.durable;
+        state.volatile
+    }
+
+    fn on_call(&self, state: &mut State<Self>, ticket: u64, out: &mut Outbox<Self>) {
+        state.volatile.pending.push(ticket);
+        self.react(state, ticket, out);
+    }
+
+    fn on_message(&self, state: &mut State<Self>, from: NodeId, word: u64, out: &mut Outbox<Self>) {
+        self.react(state, 100 + 10 * from.0 + word, out);
+    }
+
+    fn on_timer(&self, state: &mut State<Self>, timer: u64, out: &mut Outbox<Self>) {
+        self.react(state, 200 + timer, out);
+    }
+
+    fn delay(&self, timer: &u64) -> Range<Duration> {
+        Duration::from_millis(5 + timer * 20)..Duration::from_millis(30)
+    }
+
+    fn holds(&self, state: &State<Self>) -> bool {
+        self.dice("holds", state, 0, 200) != 0
+    }
+}
+
+/// Folds what it is told into a number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Gist(u64);
+
+impl Ghost<Whimsical> for Gist {
+    fn ticket(call: &u64) -> Option<u64> {
+        // Some calls have no reply.
+        (!call.is_multiple_of(3)).then_some(*call)
+    }
+
+    fn finished(event: &u64) -> Option<u64> {
+        Some(*event)
+    }
+
+    fn on_call(&mut self, client: usize, node: NodeId, call: &u64) {
+        self.0 = fingerprint(&(self.0, client as u64, node, call)) % 3;
+    }
+
+    fn on_event(&mut self, node: NodeId, event: &u64) {
+        self.0 = fingerprint(&(self.0, node, event)) % 3;
+    }
+
+    fn on_crash(&mut self, node: NodeId) {
+        self.0 = fingerprint(&(self.0, node)) % 3;
+    }
+}
+
+/// Says some of what it heard.
+struct Gossip {
+    seed: u64,
+    nodes: u64,
+}
+
+impl Traitor<Whimsical> for Gossip {
+    fn lies(&self, me: NodeId, seen: &mut dyn Iterator<Item = &Letter<u64>>) -> Vec<(NodeId, u64)> {
+        let heard: Vec<_> = seen.cloned().collect();
+        let hash = fingerprint(&(self.seed, me, heard));
+        vec![
+            (NodeId(hash % (self.nodes + 1)), hash / 7 % 3),
+            (NodeId(hash / 3 % self.nodes), hash / 11 % 3),
+        ]
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Plan {
+    seed: u64,
+    nodes: u64,
+    clients: Vec<Vec<u64>>,
+    crashes: u32,
+    lying: bool,
+    cuts: u32,
+    traitor: bool,
+    purges: bool,
+    messages_max: usize,
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    let clients = prop_oneof![
+        Just(vec![]),
+        Just(vec![vec![1, 2]]),
+        Just(vec![vec![1], vec![3, 4]]),
+    ];
+    let faults = (0..2_u32, any::<bool>(), 0..2_u32, any::<bool>());
+    let rest = (any::<bool>(), 2..6_usize);
+    (any::<u64>(), 1..4_u64, clients, faults, rest).prop_map(
+        |(seed, nodes, clients, (crashes, lying, cuts, traitor), (purges, messages_max))| Plan {
+            seed,
+            nodes,
+            clients,
+            crashes,
+            lying,
+            cuts,
+            traitor: traitor && 1 < nodes,
+            purges,
+            messages_max,
+        },
+    )
+}
+
+impl Plan {
+    fn world(&self) -> World<Whimsical, Gist> {
+        let Plan { seed, nodes, .. } = *self;
+        let machines = (0..nodes).map(|me| Whimsical { seed, me, nodes });
+        let mut world = World::new("whimsical", machines.collect(), Gist::default())
+            .crashes(NodeSet::first(2), self.crashes)
+            .cuts(Cut::all(nodes), if 1 < nodes { self.cuts } else { 0 })
+            .disk(if self.lying {
+                Disk::Lying
+            } else {
+                Disk::Honest
+            });
+        for script in &self.clients {
+            world = world.client(script.iter().copied());
+        }
+        if self.traitor {
+            let traitor = NodeSet::from_iter([NodeId(nodes - 1)]);
+            world = world.traitors(traitor, Gossip { seed, nodes });
+        }
+        if self.purges {
+            // Not a sound reduction, but the engine must do as the world does.
+            world = world.purging(
+                move |letter, node| !fingerprint(&(seed, letter, node)).is_multiple_of(3),
+                move |letter, node| !fingerprint(&(letter, seed, node)).is_multiple_of(3),
+            );
+        }
+        let most = self.messages_max;
+        let idle = |waiting: &[quorate_models::snapshot::Client]| {
+            waiting.iter().all(|client| client.waiting.is_none())
+        };
+        let world = world
+            .within(move |state| state.network.len() <= most)
+            .always_told("a gist", |told| told.ghost.0 != 2)
+            .sometimes_told("another gist", |told| told.ghost.0 == 1)
+            .always_of_nodes("a mood", |nodes| {
+                let moody = nodes
+                    .iter()
+                    .filter(|node| (node.up()).is_some_and(|state| state.volatile.mood == 2));
+                moody.count() < nodes.len()
+            })
+            .always("few words", move |state| state.network.len() < most);
+        if self.lying {
+            // In a calm that never settles, what a lying disk may fall back to grows for ever.
+            return world;
+        }
+        world
+            .recovers_for_clients("calls return", 2, idle)
+            .recovers("calls return, slowly", 2, move |state| idle(&state.clients))
+    }
+
+    /// The audit, unless there are too many states for one.
+    fn audit(&self) -> Option<Audit> {
+        let few = Options {
+            states_max: Some(4_000),
+            ..Options::default()
+        };
+        let outcome = search(&self.world(), few, &mut |_| {});
+        (outcome.unique < 4_000).then(|| audit(self.world()))
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 1_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn the_engine_finds_what_the_world_defines(plan in plan()) {
+        let Some(audit) = plan.audit() else {
+            return Ok(());
+        };
+        let world = plan.world();
+        for exact in [false, true] {
+            let options = Options { exact, ..Options::default() };
+            let outcome = search(&world, options, &mut |_| {});
+            let settled = outcome.findings.iter().map(|finding| finding.steps).collect();
+            let found = Audit {
+                unique: outcome.unique,
+                generated: outcome.generated,
+                cut_off: outcome.cut_off,
+                settled,
+            };
+            prop_assert_eq!(&found, &audit);
+            // Both ways of following a calm are one.
+            let steps = |name| outcome.findings.iter().find(|f| f.promise == name).map(|f| f.steps);
+            prop_assert_eq!(steps("calls return"), steps("calls return, slowly"));
+        }
+    }
+
+    #[test]
+    fn a_story_is_a_shortest_one_and_ends_where_the_promise_falls(plan in plan()) {
+        if plan.audit().is_none() {
+            return Ok(());
+        }
+        let world = plan.world();
+        let outcome = search(&world, Options::default(), &mut |_| {});
+        for finding in outcome.findings {
+            let path = example(&world, finding.promise);
+            prop_assert_eq!(path.as_ref().map(Vec::len), finding.steps);
+            let Some(path) = path else {
+                continue;
+            };
+            let promise = world.promises().iter().find(|p| p.name == finding.promise);
+            let promise = promise.expect("it is promised");
+            let settles = promise.kind == Kind::Sometimes;
+            let steps = replay(&world, &path);
+            for (at, (state, _)) in steps.iter().enumerate() {
+                let is_last = at + 1 == steps.len();
+                prop_assert_eq!(world.is_met(promise, state) == settles, is_last);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_budget_is_no_verdict() {
+    let options = Options {
+        states_max: Some(100),
+        ..Options::default()
+    };
+    let outcome = search(&two_phase(4), options, &mut |_| {});
+    assert_eq!(outcome.verdict.to_string(), "BOUNDED");
+    assert!(outcome.unique < 1_568 && 0 < outcome.waiting);
+    let stop = Stop::AtViolation;
+    let options = Options {
+        stop,
+        ..Options::default()
+    };
+    let outcome = search(&two_phase(4), options, &mut |_| {});
+    assert_eq!(outcome.verdict.to_string(), "EXHAUSTED");
+    assert_eq!((outcome.unique, outcome.waiting), (1_568, 0));
+}
