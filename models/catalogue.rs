@@ -8,7 +8,7 @@ use stateright::Model;
 
 use crate::action::Action;
 use crate::audit::audit;
-use crate::engine::{Fired, Options, Outcome, Progress, Stop, Verdict, search};
+use crate::engine::{Fired, Options, Outcome, Progress, Stop, Verdict, collision, search};
 use crate::ghost::Ghost;
 use crate::world::World;
 use crate::{register, story};
@@ -117,6 +117,8 @@ pub struct Report {
     pub cut_off: usize,
     /// Seconds.
     pub seconds: f64,
+    /// How likely it is, at most, that two states were taken for one.
+    pub collision: f64,
     /// What happened and changed something, and how often.
     pub coverage: Vec<Fired>,
     /// How many promises were checked.
@@ -143,8 +145,9 @@ pub trait Exhibit: Send + Sync {
     fn depth(&self) -> Depth;
     /// The names of its promises.
     fn promises(&self) -> Vec<&'static str>;
-    /// Explores it, and compares what it finds with the claim.
-    fn check(&self, watch: &mut dyn FnMut(&Progress)) -> Report;
+    /// Explores it, and compares what it finds with the claim. If `exact`, whole states are kept
+    /// instead of fingerprints.
+    fn check(&self, exact: bool, watch: &mut dyn FnMut(&Progress)) -> Report;
     /// The distinct states and transitions that stateright's own search finds.
     fn reference(&self) -> (usize, usize);
     /// The distinct states, told apart by full equality, and the transitions.
@@ -158,20 +161,26 @@ pub trait Exhibit: Send + Sync {
 }
 
 impl<M: Machine, G: Ghost<M>> Claimed<M, G> {
-    fn outcome(&self, world: &World<M, G>, watch: &mut dyn FnMut(&Progress)) -> Outcome<M> {
+    fn outcome(
+        &self,
+        world: &World<M, G>,
+        exact: bool,
+        watch: &mut dyn FnMut(&Progress),
+    ) -> Outcome<M> {
         let stop = match self.claim {
             Claim::Holds { .. } => Stop::Never,
             Claim::Falls { .. } => Stop::AtViolation,
         };
         let options = Options {
             stop,
+            exact,
             ..Options::default()
         };
         search(world, options, watch)
     }
 
     fn counterexample(&self, world: &World<M, G>) -> Option<Vec<Action<M>>> {
-        self.outcome(world, &mut |_| {}).story
+        self.outcome(world, false, &mut |_| {}).story
     }
 
     fn surprise(&self, outcome: &Outcome<M>) -> Option<String> {
@@ -245,9 +254,9 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
             .collect()
     }
 
-    fn check(&self, watch: &mut dyn FnMut(&Progress)) -> Report {
+    fn check(&self, exact: bool, watch: &mut dyn FnMut(&Progress)) -> Report {
         let world = self.world();
-        let outcome = self.outcome(&world, watch);
+        let outcome = self.outcome(&world, exact, watch);
         let refuted = match outcome.verdict {
             Verdict::Refuted { promise } => Some(promise),
             Verdict::Exhausted | Verdict::Bounded { .. } => None,
@@ -265,6 +274,11 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
             depth: outcome.depth,
             cut_off: outcome.cut_off,
             seconds: outcome.elapsed.as_secs_f64(),
+            collision: if exact {
+                0.0
+            } else {
+                collision(outcome.unique)
+            },
             coverage: outcome.coverage.clone(),
             promises: world.promises().len(),
             verdict: outcome.verdict.to_string(),

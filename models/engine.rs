@@ -165,6 +165,13 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// How likely it is, at most, that two of so many states have one fingerprint.
+pub fn collision(unique: usize) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a bound for people")]
+    let unique = unique as f64;
+    unique * unique / 2_f64.powi(65)
+}
+
 /// How many successors are looked up together.
 const BATCH: usize = 512;
 /// How many fingerprints of late successors are remembered, to pass over those that come again.

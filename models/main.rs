@@ -30,6 +30,12 @@ enum Command {
         /// The deep worlds too.
         #[arg(long)]
         deep: bool,
+        /// Keep whole states, so that no two are ever taken for one.
+        #[arg(long)]
+        exact: bool,
+        /// Say what fired in each world, and how often.
+        #[arg(long)]
+        coverage: bool,
         /// What to print.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
@@ -75,8 +81,18 @@ fn main() -> ExitCode {
             protocols,
             world,
             deep,
+            exact,
+            coverage,
             format,
-        } => check(&protocols, world.as_deref(), deep, format),
+        } => {
+            let how = How {
+                deep,
+                exact,
+                coverage,
+                format,
+            };
+            check(&protocols, world.as_deref(), how)
+        }
         Command::Story {
             protocol,
             flaw,
@@ -132,12 +148,17 @@ fn nearest(name: &str, known: impl Iterator<Item = String>) -> String {
     format!("the nearest are {}", known.join(", "))
 }
 
-fn check(
-    names: &[String],
-    world: Option<&str>,
+/// How to check, and what to print of it.
+#[derive(Clone, Copy)]
+struct How {
     deep: bool,
+    exact: bool,
+    coverage: bool,
     format: Format,
-) -> Result<ExitCode, String> {
+}
+
+fn check(names: &[String], world: Option<&str>, how: How) -> Result<ExitCode, String> {
+    let How { deep, format, .. } = how;
     let known = protocols();
     let chosen: Vec<&Protocol> = match names {
         [] => known.iter().collect(),
@@ -164,10 +185,14 @@ fn check(
             if exhibit.depth() == Depth::Deep && !deep && world.is_none() {
                 continue;
             }
-            let report =
-                exhibit.check(&mut |progress| show(&exhibit.name(), exhibit.claim(), progress));
+            let mut watch = |progress: &Progress| show(&exhibit.name(), exhibit.claim(), progress);
+            let report = exhibit.check(how.exact, &mut watch);
             if format == Format::Text {
                 row(&report);
+                if how.coverage {
+                    let fired = report.coverage.iter().map(ToString::to_string);
+                    println!("    {}", fired.collect::<Vec<_>>().join(", "));
+                }
             }
             reports.push(report);
         }
@@ -181,9 +206,17 @@ fn check(
         .filter(|report| report.surprise.is_some())
         .count();
     if format == Format::Text {
+        let worst = reports.iter().map(|report| report.collision);
+        match worst.fold(0.0, f64::max) {
+            0.0 => println!("\nstates were told apart by full equality"),
+            worst => println!(
+                "\nstates were told apart by 64-bit fingerprints: in no world is it likelier than {worst:.0e} \
+                 that two were taken for one"
+            ),
+        }
         match surprises {
-            0 => println!("\n{} of {} as claimed", reports.len(), reports.len()),
-            some => println!("\n{some} of {} NOT as claimed", reports.len()),
+            0 => println!("{} of {} as claimed", reports.len(), reports.len()),
+            some => println!("{some} of {} NOT as claimed", reports.len()),
         }
     }
     Ok(ExitCode::from(u8::from(0 < surprises)))
@@ -267,7 +300,7 @@ fn tell(protocol: &str, flaw: &str, svg: bool) -> Result<ExitCode, String> {
     let told = if svg {
         exhibit.diagram()
     } else {
-        exhibit.check(&mut |_| {}).story
+        exhibit.check(false, &mut |_| {}).story
     };
     match told {
         Some(told) => {

@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use cpu_time::ProcessTime;
 use quorate::machine::Machine;
+use quorate_models::engine::{Options, Verdict, search};
 use quorate_models::ghost::Ghost;
-use quorate_models::search::{Stop, Verdict, search};
 use quorate_models::world::World;
 use quorate_models::yardstick;
 use stateright::{Checker, Model};
@@ -109,7 +109,8 @@ fn two_phase_commit(resources: usize) -> Space {
         Engine::new("stateright DFS, by hand", move || dfs(by_hand())),
         Engine::new("stateright BFS, World", move || bfs(world())),
         Engine::new("stateright DFS, World", move || dfs(world())),
-        Engine::new("search, World", move || ours(&world())),
+        Engine::new("our engine, World", move || ours(&world(), false)),
+        Engine::new("our engine, exact", move || ours(&world(), true)),
     ];
     engines.extend(Pan::new(resources).map(Engine::spin));
     Space {
@@ -130,7 +131,8 @@ fn register(size: Size) -> Space {
             Engine::new("stateright DFS, actors", move || dfs(abd::baseline(size))),
             Engine::new("stateright BFS, World", move || bfs(abd::world(size))),
             Engine::new("stateright DFS, World", move || dfs(abd::world(size))),
-            Engine::new("search, World", move || ours(&abd::world(size))),
+            Engine::new("our engine, World", move || ours(&abd::world(size), false)),
+            Engine::new("our engine, exact", move || ours(&abd::world(size), true)),
         ],
     }
 }
@@ -156,8 +158,13 @@ where
     checker.unique_state_count()
 }
 
-fn ours<M: Machine, G: Ghost<M>>(world: &World<M, G>) -> usize {
-    let outcome = search(world, Stop::Never, &mut |_| ());
+/// With fingerprints, as stateright has them, or with whole states.
+fn ours<M: Machine, G: Ghost<M>>(world: &World<M, G>, exact: bool) -> usize {
+    let options = Options {
+        exact,
+        ..Options::default()
+    };
+    let outcome = search(world, options, &mut |_| ());
     assert_eq!(outcome.verdict, Verdict::Exhausted, "{}", world.name());
     outcome.unique
 }
