@@ -23,6 +23,7 @@
 //! a shortest one, and a function of the world alone: not of the order in which states were met.
 
 mod calm;
+mod checker;
 mod coverage;
 mod expand;
 mod intern;
@@ -43,6 +44,7 @@ use crate::action::Action;
 use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::world::World;
+pub use checker::Checked;
 pub use coverage::Fired;
 use judge::Judge;
 pub use space::Sizes;

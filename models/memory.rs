@@ -50,12 +50,37 @@ pub(crate) struct Effect<M: Machine> {
     pub(crate) broken: Option<Shared<Broken>>,
 }
 
+/// What is remembered of an occurrence at a node.
+enum Known<M: Machine> {
+    /// It cannot happen there.
+    Impossible,
+    /// It changes nothing: not the node, and nothing is sent or told. At most, alarms are armed
+    /// again.
+    Idle(Arc<Effect<M>>),
+    /// It does.
+    Busy(Arc<Effect<M>>),
+}
+
+impl<M: Machine> Known<M> {
+    fn new(before: &Shared<Node<M>>, effect: Option<Effect<M>>) -> Self {
+        let Some(effect) = effect else {
+            return Self::Impossible;
+        };
+        let says = !effect.sent.is_empty() || !effect.events.is_empty() || effect.broken.is_some();
+        if says || effect.after != *before {
+            Self::Busy(Arc::new(effect))
+        } else {
+            Self::Idle(Arc::new(effect))
+        }
+    }
+}
+
 type Remembered<V> = RwLock<HashMap<(u64, u64), V, FixedState>>;
 
 /// The steps and folds that were computed, by content.
 pub(crate) struct Memory<M: Machine, G> {
     enabled: bool,
-    effects: Remembered<Option<Arc<Effect<M>>>>,
+    effects: Remembered<Known<M>>,
     ghosts: Remembered<Shared<G>>,
 }
 
@@ -86,14 +111,46 @@ impl<M: Machine, G: Ghost<M>> Memory<M, G> {
         before: &Shared<Node<M>>,
         occurrence: &Occurrence<'_, M>,
     ) -> Option<Arc<Effect<M>>> {
-        let compute = || compute(machine, disk, me, before, occurrence).map(Arc::new);
+        let known = |known: &Known<M>| match known {
+            Known::Impossible => None,
+            Known::Idle(effect) | Known::Busy(effect) => Some(Arc::clone(effect)),
+        };
+        self.look_up(machine, disk, me, before, occurrence, known)
+    }
+
+    /// The same, or nothing if it changes nothing: which is seen without a look at the effect.
+    pub(crate) fn busy_effect(
+        &self,
+        machine: &M,
+        disk: Disk,
+        me: NodeId,
+        before: &Shared<Node<M>>,
+        occurrence: &Occurrence<'_, M>,
+    ) -> Option<Arc<Effect<M>>> {
+        let known = |known: &Known<M>| match known {
+            Known::Impossible | Known::Idle(_) => None,
+            Known::Busy(effect) => Some(Arc::clone(effect)),
+        };
+        self.look_up(machine, disk, me, before, occurrence, known)
+    }
+
+    fn look_up<T>(
+        &self,
+        machine: &M,
+        disk: Disk,
+        me: NodeId,
+        before: &Shared<Node<M>>,
+        occurrence: &Occurrence<'_, M>,
+        take: impl FnOnce(&Known<M>) -> T,
+    ) -> T {
+        let compute = || Known::new(before, compute(machine, disk, me, before, occurrence));
         if !self.enabled {
-            return compute();
+            return take(&compute());
         }
         // Nodes differ by configuration too, so that the same content at two nodes is two things.
         let place = me.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let key = (before.fingerprint() ^ place, occurrence.fingerprint());
-        recall(&self.effects, key, compute)
+        recall(&self.effects, key, compute, take)
     }
 
     pub(crate) fn on_call(
@@ -131,22 +188,28 @@ impl<M: Machine, G: Ghost<M>> Memory<M, G> {
         if !self.enabled {
             return compute();
         }
-        recall(&self.ghosts, (ghost.fingerprint(), what()), compute)
+        let key = (ghost.fingerprint(), what());
+        recall(&self.ghosts, key, compute, Shared::clone)
     }
 }
 
-fn recall<V: Clone>(known: &Remembered<V>, key: (u64, u64), compute: impl FnOnce() -> V) -> V {
+fn recall<V, T>(
+    known: &Remembered<V>,
+    key: (u64, u64),
+    compute: impl FnOnce() -> V,
+    take: impl FnOnce(&V) -> T,
+) -> T {
     if let Some(value) = known
         .read()
         .unwrap_or_else(PoisonError::into_inner)
         .get(&key)
     {
-        return value.clone();
+        return take(value);
     }
     let value = compute();
     let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
     // Another thread may have been first. Equal content, so either will do.
-    known.entry(key).or_insert(value).clone()
+    take(known.entry(key).or_insert(value))
 }
 
 /// What the occurrence makes of the node, or nothing if it cannot happen there.

@@ -611,7 +611,7 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
         let disk = self.faults.disk;
         let effect = self
             .memory
-            .effect(machine, disk, node, before, occurrence)?;
+            .busy_effect(machine, disk, node, before, occurrence)?;
         let Effect {
             after,
             sent,

@@ -8,15 +8,16 @@ use quorate::data::NodeSet;
 use quorate::machine::{self, Machine, NodeId, Outbox, State};
 use quorate_models::action::Cut;
 use quorate_models::audit::{Audit, audit};
-use quorate_models::engine::{Options, Stop, example, search};
+use quorate_models::engine::{Checked, Options, Stop, example, search};
 use quorate_models::ghost::Ghost;
 use quorate_models::path::replay;
 use quorate_models::promise::Kind;
 use quorate_models::shared::fingerprint;
 use quorate_models::snapshot::Letter;
 use quorate_models::world::{Disk, Traitor, World};
-use quorate_models::yardstick::two_phase;
+use quorate_models::yardstick::{Stage, two_phase};
 use serde::{Deserialize, Serialize};
+use stateright::{Checker, Model as _};
 
 /// A machine without sense: what it does is a hash of what it is and of what happens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -337,4 +338,34 @@ fn a_budget_is_no_verdict() {
     let outcome = search(&two_phase(4), options, &mut |_| {});
     assert_eq!(outcome.verdict.to_string(), "EXHAUSTED");
     assert_eq!((outcome.unique, outcome.waiting), (1_568, 0));
+}
+
+#[test]
+fn the_engine_is_one_of_staterights_checkers_and_its_discoveries_are_shortest() {
+    let world = || {
+        two_phase(3).sometimes("all commit", |state| {
+            let stages = state.running().map(|(_, node)| &node.volatile);
+            stages.take(3).all(|stage| *stage == Stage::Committed)
+        })
+    };
+    let theirs = world().checker().spawn_bfs().join();
+    let ours = Checked::new(world(), Options::default()).join();
+    assert!(ours.is_done());
+    ours.assert_properties();
+    assert_eq!(ours.unique_state_count(), theirs.unique_state_count());
+    assert_eq!(ours.state_count(), theirs.state_count());
+    assert_eq!(ours.max_depth(), theirs.max_depth());
+    let path = ours.discovery("all commit").expect("all may commit");
+    // Three prepare, three are heard, the manager decides, three hear of it.
+    assert_eq!(path.clone().into_actions().len(), 10);
+    let their_path = theirs.discovery("all commit").expect("all may commit");
+    assert!(path.into_actions().len() <= their_path.into_actions().len());
+
+    let states_max = Some(100);
+    let few = Options {
+        states_max,
+        ..Options::default()
+    };
+    let stopped = Checked::new(world(), few);
+    assert!(!stopped.is_done(), "what was stopped is not done");
 }

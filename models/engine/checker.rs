@@ -1,0 +1,78 @@
+//! The engine as one of stateright's checkers.
+
+use std::collections::HashMap;
+use std::thread::JoinHandle;
+
+use quorate::machine::Machine;
+use stateright::{Checker, Path};
+
+use super::{Options, Outcome, example, search};
+use crate::action::Action;
+use crate::ghost::Ghost;
+use crate::snapshot::Snapshot;
+use crate::world::World;
+
+/// A world that the engine has searched, for whatever takes a [`stateright::Checker`].
+///
+/// Its discoveries are shortest ones. Unlike stateright's own checkers it is not done if it was
+/// stopped before it ran out of states.
+pub struct Checked<M: Machine, G: Ghost<M>> {
+    world: World<M, G>,
+    outcome: Outcome<M>,
+    discoveries: HashMap<&'static str, Vec<Action<M>>>,
+}
+
+impl<M: Machine, G: Ghost<M>> Checked<M, G> {
+    /// Searches the world, and once more for the path to each discovery.
+    pub fn new(world: World<M, G>, options: Options) -> Self {
+        let outcome = search(&world, options, &mut |_| {});
+        let found = outcome.findings.iter().filter(|one| one.steps.is_some());
+        let discoveries = found
+            .filter_map(|one| Some((one.promise, example(&world, one.promise)?)))
+            .collect();
+        Self {
+            world,
+            outcome,
+            discoveries,
+        }
+    }
+
+    /// What the search found out, in the engine's own words.
+    pub fn outcome(&self) -> &Outcome<M> {
+        &self.outcome
+    }
+}
+
+impl<M: Machine, G: Ghost<M>> Checker<World<M, G>> for Checked<M, G> {
+    fn model(&self) -> &World<M, G> {
+        &self.world
+    }
+
+    fn state_count(&self) -> usize {
+        self.outcome.generated
+    }
+
+    fn unique_state_count(&self) -> usize {
+        self.outcome.unique
+    }
+
+    fn max_depth(&self) -> usize {
+        self.outcome.depth
+    }
+
+    fn discoveries(&self) -> HashMap<&'static str, Path<Snapshot<M, G>, Action<M>>> {
+        let paths = self.discoveries.iter().filter_map(|(promise, actions)| {
+            let path = Path::from_actions(&self.world, self.world.initial(), actions)?;
+            Some((*promise, path))
+        });
+        paths.collect()
+    }
+
+    fn handles(&mut self) -> Vec<JoinHandle<()>> {
+        Vec::new()
+    }
+
+    fn is_done(&self) -> bool {
+        self.outcome.waiting == 0
+    }
+}
