@@ -94,22 +94,43 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             tells,
         } = self.stepped[step as usize];
         let Origin { row, print, .. } = origin;
-        let before = row[place];
-        let print = print
-            .wrapping_sub(self.nodes.print(before))
-            .wrapping_add(self.nodes.print(after));
         if sends == NONE && tells == NONE && outer == row[self.places] && self.world.dead.is_none()
         {
+            let print = print
+                .wrapping_sub(self.nodes.print(row[place]))
+                .wrapping_add(self.nodes.print(after));
             if sink.wants(print) {
                 sink.put_changed(row, place, after, print);
             }
             self.fired[step as usize] += 1;
             return 1;
         }
+        self.take_with_consequences(origin, place, step, outer, sink)
+    }
+
+    /// The same, of a step that sends or tells something, or that may be the death of messages.
+    #[inline(never)]
+    fn take_with_consequences(
+        &mut self,
+        origin: Origin<'w, '_>,
+        place: usize,
+        step: u32,
+        outer: u32,
+        sink: &mut impl Sink,
+    ) -> usize {
+        let Stepped {
+            after,
+            sends,
+            tells,
+        } = self.stepped[step as usize];
+        let Origin { row, print, .. } = origin;
+        let before = row[place];
+        let mut print = print
+            .wrapping_sub(self.nodes.print(before))
+            .wrapping_add(self.nodes.print(after));
         self.child.clear();
         self.child.extend_from_slice(row);
         self.child[place] = after;
-        let mut print = print;
         if after != before {
             self.purge(place, &mut print);
         }
