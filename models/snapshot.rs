@@ -52,6 +52,20 @@ impl<M: Machine> Node<M> {
         }
     }
 
+    /// The same node once it has crashed, if it runs: its disk is left.
+    pub(crate) fn crashed(&self) -> Option<Self> {
+        let Self::Up {
+            state, unflushed, ..
+        } = self
+        else {
+            return None;
+        };
+        Some(Self::Down {
+            durable: state.durable.clone(),
+            unflushed: unflushed.clone(),
+        })
+    }
+
     /// The armed alarms, in order.
     pub fn armed(&self) -> &[M::Timer] {
         match self {

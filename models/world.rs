@@ -542,17 +542,9 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
 
     fn crash(&self, last: &Snapshot<M, G>, node: NodeId) -> Option<Snapshot<M, G>> {
         let index = usize::try_from(node.0).ok()?;
-        let Node::Up {
-            state, unflushed, ..
-        } = &**last.nodes.get(index)?
-        else {
-            return None;
-        };
+        let crashed = last.nodes.get(index)?.crashed()?;
         let mut next = last.clone();
-        next.nodes[index] = Shared::new(Node::Down {
-            durable: state.durable.clone(),
-            unflushed: unflushed.clone(),
-        });
+        next.nodes[index] = Shared::new(crashed);
         self.bury(&mut next, node)?;
         self.purge(&mut next, node);
         Some(next)

@@ -6,7 +6,8 @@ use std::thread::JoinHandle;
 use quorate::machine::Machine;
 use stateright::{Checker, Path};
 
-use super::{Options, Outcome, example, search};
+use super::space::Space;
+use super::{Options, Outcome, search, story};
 use crate::action::Action;
 use crate::ghost::Ghost;
 use crate::snapshot::Snapshot;
@@ -23,13 +24,16 @@ pub struct Checked<M: Machine, G: Ghost<M>> {
 }
 
 impl<M: Machine, G: Ghost<M>> Checked<M, G> {
-    /// Searches the world, and once more for the path to each discovery.
+    /// Searches the world, and then as far as each discovery for the path to it.
     pub fn new(world: World<M, G>, options: Options) -> Self {
         let outcome = search(&world, options, &mut |_| {});
-        let found = outcome.findings.iter().filter(|one| one.steps.is_some());
-        let discoveries = found
-            .filter_map(|one| Some((one.promise, example(&world, one.promise)?)))
-            .collect();
+        let mut space = Space::new(&world);
+        let mut discoveries = HashMap::new();
+        for (place, finding) in outcome.findings.iter().enumerate() {
+            if let Some(steps) = finding.steps {
+                discoveries.insert(finding.promise, story(&mut space, place, steps));
+            }
+        }
         Self {
             world,
             outcome,

@@ -134,7 +134,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         if after != before {
             self.purge(place, &mut print);
         }
-        let news = self.send(sends, &mut print);
+        let news = self.send(place, sends, &mut print);
         let outer_after = self.tell(outer, tells);
         self.child[self.places] = outer_after;
         if after == before && !news && tells == NONE && outer_after == row[self.places] {
@@ -161,17 +161,8 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         for at in before {
             let letter = self.child[at];
             let sent = self.letters.get(letter);
-            // The end that changed is asked first: if it is not done, the other one does not matter.
-            let (from, to) = (sent.from, sent.to);
-            let is_dead = if from == place {
-                self.is_done(self.child[from], letter, SENDER)
-                    && self.is_done(self.child[to], letter, RECEIVER)
-            } else {
-                to == place
-                    && self.is_done(self.child[to], letter, RECEIVER)
-                    && self.is_done(self.child[from], letter, SENDER)
-            };
-            if is_dead {
+            let touches = sent.from == place || sent.to == place;
+            if touches && self.is_dead(letter, place) {
                 *print = print.wrapping_sub(self.letters.print(letter));
             } else {
                 self.child[kept] = letter;
@@ -181,9 +172,9 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         self.child.truncate(kept);
     }
 
-    /// To `self.child`, messages are added, but for those that are there and those that are dead on
+    /// To `self.child`, what the node at `place` sends is added, but for those that are there and those that are dead on
     /// arrival. True if any was.
-    fn send(&mut self, sends: u32, print: &mut u64) -> bool {
+    fn send(&mut self, place: usize, sends: u32, print: &mut u64) -> bool {
         if sends == NONE {
             return false;
         }
@@ -192,7 +183,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         for at in 0..self.sends.get(sends).len() {
             let letter = self.sends.get(sends)[at];
             if let Err(at) = self.child[start..].binary_search(&letter)
-                && !self.is_dead(letter)
+                && !self.is_dead(letter, place)
             {
                 self.child.insert(start + at, letter);
                 *print = print.wrapping_add(self.letters.print(letter));
@@ -202,15 +193,22 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         news
     }
 
-    /// True if, among the nodes of `self.child`, the message will never matter again.
-    fn is_dead(&mut self, letter: u32) -> bool {
+    /// True if, among the nodes of `self.child`, the message will never matter again. The end that
+    /// `changed` is asked first: if it is not done, the other one does not matter.
+    #[inline]
+    fn is_dead(&mut self, letter: u32, changed: usize) -> bool {
         if self.world.dead.is_none() {
             return false;
         }
         let sent = self.letters.get(letter);
-        let (from, to) = (sent.from, sent.to);
-        self.is_done(self.child[from], letter, SENDER)
-            && self.is_done(self.child[to], letter, RECEIVER)
+        let (sender, receiver) = ((sent.from, SENDER), (sent.to, RECEIVER));
+        let (first, second) = if sent.from == changed {
+            (sender, receiver)
+        } else {
+            (receiver, sender)
+        };
+        self.is_done(self.child[first.0], letter, first.1)
+            && self.is_done(self.child[second.0], letter, second.1)
     }
 
     /// Whether a node is done with a message, as [`SENDER`] or as [`RECEIVER`].
@@ -330,16 +328,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         if *crashed != NONE {
             return Some(*crashed);
         }
-        let Node::Up {
-            state, unflushed, ..
-        } = &**content
-        else {
-            return None;
-        };
-        let down = Shared::new(Node::Down {
-            durable: state.durable.clone(),
-            unflushed: unflushed.clone(),
-        });
+        let down = Shared::new(content.crashed()?);
         let place = *place;
         let down = self.node(place, &down);
         self.nodes.get_mut(node).crashed = down;
