@@ -17,6 +17,8 @@ use crate::world::World;
 // All in pixels.
 const LANE: usize = 380;
 const LEFT: usize = 190;
+// Words at the last lifeline may be as long as those at any other.
+const RIGHT: usize = 132;
 const TOP: usize = 64;
 const LINE: usize = 17;
 const PAD: usize = 13;
@@ -59,7 +61,7 @@ pub fn svg<M: Machine, G: Ghost<M>>(world: &World<M, G>, steps: &Steps<M, G>) ->
             picture.fall(promise, above);
         }
     }
-    let width = LEFT + LANE * world.len();
+    let width = width(world);
     let height = picture.y + 24;
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
@@ -82,6 +84,10 @@ fn first_fall<M: Machine, G: Ghost<M>>(
             .find(|promise| promise.kind != Kind::Sometimes && !world.is_met(promise, state));
         broken.map(|promise| (at, promise.name))
     })
+}
+
+fn width<M: Machine, G: Ghost<M>>(world: &World<M, G>) -> usize {
+    LEFT + LANE * world.len() + RIGHT
 }
 
 fn x(node: NodeId) -> usize {
@@ -277,7 +283,7 @@ impl<M: Machine, G: Ghost<M>> Picture<'_, M, G> {
 
     /// Marks the last step: the promise is broken from here on.
     fn fall(&mut self, promise: &str, above: usize) {
-        let width = LEFT + LANE * self.world.len();
+        let width = width(self.world);
         self.y += LINE;
         let _ = write!(
             self.body,
