@@ -5,8 +5,9 @@
 //! it, and checked exhaustively, is in the workspace's `models` crate, which this one never sees.
 //!
 //! Read in this order: [`machine`], the one framework file; [`quorum`] and [`data`], what protocols
-//! count and keep things with; then a protocol, of which [`register`] is the simplest. The `udp` module,
-//! behind the feature of that name, runs the same machines as processes.
+//! count and keep things with; then a protocol, of which [`register`] is the simplest. [`clock`] is no
+//! machine but values that protocols are made of. The `udp` module, behind the feature of that name, runs
+//! the same machines as processes.
 //!
 //! # What is absent
 //!
@@ -17,6 +18,7 @@
 
 extern crate alloc;
 
+pub mod clock;
 pub mod data;
 pub mod machine;
 pub mod quorum;
