@@ -367,6 +367,10 @@ impl<R: Rule> Scribe<R> {
 /// The events that happened, each with the set of those that happened before it, told by what caused
 /// what and by no clock; and what that says of their stamps.
 #[derive(Clone, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one verdict for each promise, each read by its own"
+)]
 pub struct Causality<R: Rule> {
     rule: R,
     events: Vec<Happened<R::Stamp>>,
