@@ -29,6 +29,7 @@ mod coverage;
 mod expand;
 mod intern;
 mod judge;
+mod mirror;
 mod ready;
 mod space;
 mod table;
@@ -48,6 +49,7 @@ use crate::world::World;
 pub use checker::Checked;
 pub use coverage::Fired;
 use judge::Judge;
+use mirror::Mirrors;
 pub use space::Sizes;
 use space::{Row, Sink, Space};
 use table::Table;
@@ -290,14 +292,34 @@ impl Sink for Batch {
     }
 }
 
+/// Under which fingerprint each state is known: its own, or that of all its mirror images.
+fn name<M: Machine, G: Ghost<M>>(
+    space: &Space<'_, M, G>,
+    mirrors: &mut Option<Mirrors>,
+    rows: &Rows,
+    keys: &mut Vec<u64>,
+) {
+    keys.clear();
+    match mirrors {
+        None => keys.extend_from_slice(&rows.prints),
+        Some(mirrors) => {
+            let rows = (0..rows.len()).map(|at| rows.get(at));
+            keys.extend(rows.map(|(row, print)| mirrors.canonical(space, row, print)));
+        }
+    }
+}
+
 struct Search<'w, M: Machine, G: Ghost<M>> {
     options: Options,
     space: Space<'w, M, G>,
     judge: Judge<'w, M, G>,
+    mirrors: Option<Mirrors>,
     met: Met,
     /// Fingerprints of states beyond the boundary.
     beyond: HashSet<u64>,
     batch: Batch,
+    /// The fingerprint under which each state of the batch is known: that of all its mirror images.
+    keys: Vec<u64>,
     level: Rows,
     next: Rows,
     generated: usize,
@@ -321,11 +343,13 @@ pub fn search<M: Machine, G: Ghost<M>>(
 impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
     fn new(world: &'w World<M, G>, options: Options) -> Self {
         let space = Space::new(world);
+        let mirrors = Mirrors::new(world.len(), &world.alike);
         let passes_over = !options.exact && world.boundary.is_none();
         Self {
             options,
             space,
             judge: Judge::new(world, |_| true),
+            mirrors,
             met: if options.exact {
                 Met::Rows(Rows::default(), HashTable::new())
             } else {
@@ -336,6 +360,7 @@ impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
                 rows: Rows::default(),
                 lately: vec![0; if passes_over { LATELY } else { 0 }],
             },
+            keys: Vec::new(),
             level: Rows::default(),
             next: Rows::default(),
             generated: 0,
@@ -400,23 +425,32 @@ impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
     /// Looks the successors up. Those that are new join the next level, and the promises look at
     /// them.
     fn flush(&mut self) {
+        name(&self.space, &mut self.mirrors, &self.batch.rows, &mut self.keys);
         if let Met::Prints(table) = &self.met {
             // All of them at once, so that the memory answers them together.
-            let prints = self.batch.rows.prints.iter();
-            std::hint::black_box(prints.fold(0, |sum, print| sum ^ table.glance(*print)));
+            let keys = self.keys.iter();
+            std::hint::black_box(keys.fold(0, |sum, key| sum ^ table.glance(*key)));
         }
         for at in 0..self.batch.rows.len() {
             let (row, print) = self.batch.rows.get(at);
-            if self.space.world.boundary.is_some() && !self.met.contains(print) {
-                let beyond = self.beyond.contains(&print) || !self.space.is_within_boundary(row);
+            let key = self.keys[at];
+            if self.space.world.boundary.is_some() && !self.met.contains(key) {
+                let beyond = self.beyond.contains(&key) || !self.space.is_within_boundary(row);
                 if beyond {
-                    self.beyond.insert(print);
+                    self.beyond.insert(key);
                     self.cut_off += 1;
                     self.generated -= 1;
                     continue;
                 }
             }
-            if self.met.insert(row, print) {
+            let is_new = match (&mut self.mirrors, self.options.exact) {
+                (Some(mirrors), true) => {
+                    let (key, image) = mirrors.canonical_row(&mut self.space, row, print);
+                    self.met.insert(&image, key)
+                }
+                _ => self.met.insert(row, key),
+            };
+            if is_new {
                 self.judge.look(&mut self.space, row, self.depth);
                 self.next.push(row, print);
             }
@@ -490,47 +524,51 @@ fn story<M: Machine, G: Ghost<M>>(
     promise: usize,
     steps: usize,
 ) -> Vec<Action<M>> {
-    let (row, start) = space.row(&space.world.initial());
-    let mut met = Table::default();
-    met.insert(start);
-    let mut level = Rows::default();
-    level.push(&row, start);
+    let mut mirrors = Mirrors::new(space.world.len(), &space.world.alike);
+    let (row, print) = space.row(&space.world.initial());
     let mut batch = Batch {
         rows: Rows::default(),
         lately: Vec::new(),
     };
+    let (mut level, mut keys, mut level_keys) = (Rows::default(), Vec::new(), Vec::new());
+    level.push(&row, print);
+    name(space, &mut mirrors, &level, &mut level_keys);
+    let mut met = Table::default();
+    met.insert(level_keys[0]);
     let mut parents: HashMap<u64, u64> = HashMap::new();
     for _ in 0..steps {
         let mut next: HashMap<u64, u64> = HashMap::new();
         let mut rows = Rows::default();
-        for at in 0..level.len() {
-            let (row, parent) = level.get(at);
+        for (at, parent) in level_keys.iter().enumerate() {
+            let (row, print) = level.get(at);
             batch.rows.clear();
-            space.expand(row, parent, &mut batch);
-            for at in 0..batch.rows.len() {
+            space.expand(row, print, &mut batch);
+            name(space, &mut mirrors, &batch.rows, &mut keys);
+            for (at, key) in keys.iter().enumerate() {
                 let (row, print) = batch.rows.get(at);
-                if met.contains(print) || !space.is_within_boundary(row) {
+                if met.contains(*key) || !space.is_within_boundary(row) {
                     continue;
                 }
-                let known = next.entry(print).or_insert_with(|| {
+                let known = next.entry(*key).or_insert_with(|| {
                     rows.push(row, print);
-                    parent
+                    *parent
                 });
-                *known = parent.min(*known);
+                *known = *parent.min(known);
             }
         }
-        for print in &rows.prints {
-            met.insert(*print);
+        level = rows;
+        name(space, &mut mirrors, &level, &mut level_keys);
+        for key in &level_keys {
+            met.insert(*key);
         }
         parents.extend(next);
-        level = rows;
     }
     let mut judge = Judge::new(space.world, |other| other == promise);
     let mut ends = Vec::new();
-    for at in 0..level.len() {
-        let (row, print) = level.get(at);
+    for (at, key) in level_keys.iter().enumerate() {
+        let (row, _) = level.get(at);
         if judge.look(space, row, steps) {
-            ends.push(print);
+            ends.push(*key);
             judge = Judge::new(space.world, |other| other == promise);
         }
     }
@@ -540,23 +578,33 @@ fn story<M: Machine, G: Ghost<M>>(
         prints.push(*parent);
     }
     prints.reverse();
-    retrace(space, &prints[1..])
+    retrace(space, &mut mirrors, &prints[1..])
 }
 
 /// The actions that lead through these states: of those that lead to the next one, the first that
 /// the world offers.
-fn retrace<M: Machine, G: Ghost<M>>(space: &mut Space<'_, M, G>, prints: &[u64]) -> Vec<Action<M>> {
+fn retrace<M: Machine, G: Ghost<M>>(
+    space: &mut Space<'_, M, G>,
+    mirrors: &mut Option<Mirrors>,
+    keys: &[u64],
+) -> Vec<Action<M>> {
     let world = space.world;
     let mut state = world.initial();
-    let mut path = Vec::with_capacity(prints.len());
-    for print in prints {
+    let mut path = Vec::with_capacity(keys.len());
+    for wanted in keys {
         let mut found = None;
         world.each_action(&state, |action| {
             if found.is_none()
                 && let Some(next) = world.apply(&state, &action)
-                && space.row(&next).1 == *print
             {
-                found = Some((action, next));
+                let (row, print) = space.row(&next);
+                let key = match mirrors {
+                    None => print,
+                    Some(mirrors) => mirrors.canonical(space, &row, print),
+                };
+                if key == *wanted {
+                    found = Some((action, next));
+                }
             }
         });
         let (action, next) = found.expect("a path that was walked once can be walked again");

@@ -19,6 +19,7 @@ pub mod register;
 pub mod shared;
 pub mod snapshot;
 pub mod story;
+pub mod symmetry;
 pub mod testing;
 pub mod world;
 pub mod yardstick;

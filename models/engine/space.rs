@@ -28,6 +28,7 @@ use crate::memory::{Effect, Occurrence};
 use crate::promise::{Condition, Kind};
 use crate::shared::{Shared, fingerprint};
 use crate::snapshot::{Broken, Client, Letter, Node, Snapshot};
+use crate::symmetry::{Look, Renaming};
 use crate::world::World;
 
 /// A state: the number of each node, of the outer, and of each message that was sent, increasing.
@@ -397,6 +398,72 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             Some((u32::try_from(client).ok()?, call))
         });
         numbered.collect()
+    }
+
+    // Mirror images. The kinds of parts: 0 a node, 1 a message, 2 an outer.
+
+    /// How many parts of a kind there are.
+    pub(super) fn count(&self, kind: usize) -> usize {
+        match kind {
+            0 => self.nodes.len(),
+            1 => self.letters.len(),
+            _ => self.outers.len(),
+        }
+    }
+
+    /// What a part looks like.
+    pub(super) fn look(&self, kind: usize, part: u32, look: &Look<'_>) -> u64 {
+        match kind {
+            0 => {
+                let Placed { place, content, .. } = self.nodes.get(part);
+                look.of_node(NodeId(*place as u64), content)
+            }
+            1 => look.of_letter(&self.letters.get(part).content),
+            _ => {
+                let stub = &self.outers.get(part).stub;
+                look.of_clients(&stub.clients, stub.broken.as_deref())
+            }
+        }
+    }
+
+    /// The fingerprint of the image of a part.
+    pub(super) fn image_print(&self, kind: usize, part: u32, renaming: &Renaming) -> u64 {
+        match kind {
+            0 => {
+                let Placed { place, content, .. } = self.nodes.get(part);
+                let to = renaming.node(NodeId(*place as u64));
+                placed(fingerprint(&renaming.content(content)), to.0)
+            }
+            1 => {
+                let letter = renaming.letter(&self.letters.get(part).content);
+                placed(fingerprint(&letter), LETTERS)
+            }
+            _ => {
+                let stub = &self.outers.get(part).stub;
+                placed(fingerprint(&renaming.snapshot(self.world, stub)), OUTERS)
+            }
+        }
+    }
+
+    /// The number of the image of a part.
+    pub(super) fn image(&mut self, kind: usize, part: u32, renaming: &Renaming) -> u32 {
+        match kind {
+            0 => {
+                let Placed { place, content, .. } = self.nodes.get(part);
+                let to = renaming.node(NodeId(*place as u64));
+                let content = Shared::new(renaming.content(content));
+                self.node(usize::try_from(to.0).expect("a node of this world"), &content)
+            }
+            1 => {
+                let letter = renaming.letter(&self.letters.get(part).content);
+                let letter = self.letter(Shared::new(letter));
+                letter.expect("a message to a node of this world")
+            }
+            _ => {
+                let stub = renaming.snapshot(self.world, &self.outers.get(part).stub);
+                self.outer(stub)
+            }
+        }
     }
 
     // What the promises look at.
