@@ -425,7 +425,12 @@ impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
     /// Looks the successors up. Those that are new join the next level, and the promises look at
     /// them.
     fn flush(&mut self) {
-        name(&self.space, &mut self.mirrors, &self.batch.rows, &mut self.keys);
+        name(
+            &self.space,
+            &mut self.mirrors,
+            &self.batch.rows,
+            &mut self.keys,
+        );
         if let Met::Prints(table) = &self.met {
             // All of them at once, so that the memory answers them together.
             let keys = self.keys.iter();

@@ -271,7 +271,10 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
             "a node is of one kind"
         );
         let all = NodeSet::first(self.machines.len());
-        assert!(nodes.is_subset(all), "{nodes} are not all nodes of this world");
+        assert!(
+            nodes.is_subset(all),
+            "{nodes} are not all nodes of this world"
+        );
         self.alike.push(nodes);
         self
     }

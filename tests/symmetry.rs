@@ -162,7 +162,13 @@ fn plan() -> impl Strategy<Value = Plan> {
         Just((3, vec![NodeSet::first(3)])),
         Just((3, vec![NodeSet::first(2)])),
         Just((4, vec![NodeSet::first(4)])),
-        Just((4, vec![NodeSet::first(2), NodeSet::first(4).difference(NodeSet::first(2))])),
+        Just((
+            4,
+            vec![
+                NodeSet::first(2),
+                NodeSet::first(4).difference(NodeSet::first(2))
+            ]
+        )),
     ];
     (any::<u64>(), alike, 0..2_u32, 0..2_u32, 2..5_usize).prop_map(
         |(seed, (nodes, alike), crashes, cuts, messages_max)| Plan {
@@ -197,8 +203,7 @@ impl Plan {
                 told.ghost.friend.is_some()
             })
             .always_of_nodes("not everybody has a friend", |nodes| {
-                let friendly =
-                    |node: &&&_| friend(node).is_some();
+                let friendly = |node: &&&_| friend(node).is_some();
                 nodes.iter().filter(friendly).count() < nodes.len()
             })
             .always("few words", move |state| state.network.len() < most);
@@ -326,7 +331,12 @@ fn a_ghost_that_keeps_names_and_does_not_rename_them_is_found_out() {
             .symmetric(NodeSet::first(3))
     };
     let told = (0..20)
-        .filter(|seed| search(&world(*seed), Options::default(), &mut |_| {}).sizes.outers > 2)
+        .filter(|seed| {
+            search(&world(*seed), Options::default(), &mut |_| {})
+                .sizes
+                .outers
+                > 2
+        })
         .map(|seed| obligations(|| world(seed)));
     let complaints: Vec<String> = told.filter_map(Result::err).collect();
     assert!(!complaints.is_empty());

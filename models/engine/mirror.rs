@@ -236,9 +236,7 @@ impl Mirrors {
             names[*member] = NodeId(u64::from(*place));
         }
         let same = self.members.iter().zip(&self.places);
-        let is_identity = same
-            .clone()
-            .all(|(member, place)| short(*member) == *place);
+        let is_identity = same.clone().all(|(member, place)| short(*member) == *place);
         self.renamings.push(Images {
             renaming: Renaming::new(names),
             is_identity,

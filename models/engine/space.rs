@@ -452,7 +452,10 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
                 let Placed { place, content, .. } = self.nodes.get(part);
                 let to = renaming.node(NodeId(*place as u64));
                 let content = Shared::new(renaming.content(content));
-                self.node(usize::try_from(to.0).expect("a node of this world"), &content)
+                self.node(
+                    usize::try_from(to.0).expect("a node of this world"),
+                    &content,
+                )
             }
             1 => {
                 let letter = renaming.letter(&self.letters.get(part).content);
