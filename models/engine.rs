@@ -26,9 +26,12 @@
 mod calm;
 mod checker;
 mod coverage;
+mod crew;
 mod expand;
+mod hosts;
 mod intern;
 mod judge;
+mod link;
 mod mirror;
 mod ready;
 mod space;
@@ -37,10 +40,12 @@ mod views;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashTable;
 use quorate::machine::Machine;
+use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
 use crate::ghost::Ghost;
@@ -48,6 +53,8 @@ use crate::promise::Kind;
 use crate::world::World;
 pub use checker::Checked;
 pub use coverage::Fired;
+pub use crew::{Crew, search_with};
+pub use hosts::Hosts;
 use judge::Judge;
 use mirror::Mirrors;
 pub use space::Sizes;
@@ -329,15 +336,100 @@ struct Search<'w, M: Machine, G: Ghost<M>> {
     started: Instant,
 }
 
-/// Explores `world`, and calls `watch` now and then.
+/// Explores `world`, and calls `watch` now and then, which may stop it.
 pub fn search<M: Machine, G: Ghost<M>>(
     world: &World<M, G>,
     options: Options,
-    watch: &mut dyn FnMut(&Progress),
+    watch: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
 ) -> Outcome<M> {
     let mut search = Search::new(world, options);
     search.run(watch);
-    search.outcome()
+    let elapsed = search.started.elapsed();
+    search.part().outcome(&mut search.space, elapsed)
+}
+
+/// For those who do not care how far a search is.
+pub fn unwatched(_: &Progress) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// What one engine found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Part {
+    unique: usize,
+    generated: usize,
+    depth: usize,
+    cut_off: usize,
+    waiting: usize,
+    sizes: Sizes,
+    coverage: Vec<Fired>,
+    bytes: usize,
+    /// At how many steps each promise was settled.
+    settled: Vec<Option<usize>>,
+}
+
+impl Part {
+    /// What two engines found together.
+    fn join(mut self, other: Self) -> Self {
+        self.unique += other.unique;
+        self.generated += other.generated;
+        self.depth = self.depth.max(other.depth);
+        self.cut_off += other.cut_off;
+        self.waiting += other.waiting;
+        self.sizes = self.sizes.max(other.sizes);
+        self.coverage = coverage::join(self.coverage, other.coverage);
+        self.bytes += other.bytes;
+        for (one, other) in self.settled.iter_mut().zip(other.settled) {
+            *one = [*one, other].into_iter().flatten().min();
+        }
+        self
+    }
+
+    fn outcome<M: Machine, G: Ghost<M>>(
+        self,
+        space: &mut Space<'_, M, G>,
+        elapsed: Duration,
+    ) -> Outcome<M> {
+        let findings: Vec<Finding> = (space.world.promises().iter().zip(&self.settled))
+            .map(|(promise, settled)| Finding {
+                promise: promise.name,
+                kind: promise.kind,
+                steps: *settled,
+            })
+            .collect();
+        let broken = (0..findings.len())
+            .filter(|at| findings[*at].kind != Kind::Sometimes)
+            .filter_map(|at| Some((findings[at].steps?, at)))
+            .min();
+        let hollow = findings
+            .iter()
+            .find(|finding| finding.kind == Kind::Sometimes && finding.steps.is_none());
+        Outcome {
+            unique: self.unique,
+            // What lies beyond the boundary is no state of this world.
+            generated: self.generated - self.cut_off,
+            depth: self.depth,
+            cut_off: self.cut_off,
+            waiting: self.waiting,
+            elapsed,
+            sizes: self.sizes,
+            coverage: self.coverage,
+            bytes: self.bytes,
+            verdict: match (broken, hollow, self.cut_off, self.waiting) {
+                (Some((_, at)), ..) => Verdict::Refuted {
+                    promise: findings[at].promise,
+                },
+                // What was not found where nobody looked is no refutation.
+                (None, Some(hollow), 0, 0) => Verdict::Refuted {
+                    promise: hollow.promise,
+                },
+                (None, None, 0, 0) => Verdict::Exhausted,
+                (None, _, cut_off, waiting) => Verdict::Bounded { cut_off, waiting },
+            },
+            findings,
+            story: broken.map(|(steps, at)| story(space, at, steps)),
+        }
+    }
 }
 
 impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
@@ -371,19 +463,18 @@ impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
         }
     }
 
-    fn run(&mut self, watch: &mut dyn FnMut(&Progress)) {
+    fn run(&mut self, watch: &mut dyn FnMut(&Progress) -> ControlFlow<()>) {
         let (row, print) = self.space.row(&self.space.world.initial());
         self.generated = 1;
         self.batch.rows.push(&row, print);
         self.flush();
-        std::mem::swap(&mut self.level, &mut self.next);
+        self.turn();
         while self.level.len() > 0 && !self.is_over() {
             self.depth += 1;
             for at in 0..self.level.len() {
-                if at.is_multiple_of(STRIDE) {
-                    watch(&self.progress(self.level.len() - at));
-                }
-                if self.is_spent() {
+                let halts = at.is_multiple_of(STRIDE)
+                    && watch(&self.progress(self.level.len() - at)).is_break();
+                if halts || self.is_spent() {
                     self.flush();
                     self.waiting = self.level.len() - at + self.next.len();
                     return;
@@ -395,8 +486,7 @@ impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
                 }
             }
             self.flush();
-            self.level.clear();
-            std::mem::swap(&mut self.level, &mut self.next);
+            self.turn();
         }
         self.waiting = self.level.len();
     }
@@ -431,80 +521,65 @@ impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
             &self.batch.rows,
             &mut self.keys,
         );
-        if let Met::Prints(table) = &self.met {
-            // All of them at once, so that the memory answers them together.
-            let keys = self.keys.iter();
-            std::hint::black_box(keys.fold(0, |sum, key| sum ^ table.glance(*key)));
-        }
+        self.glance();
         for at in 0..self.batch.rows.len() {
-            let (row, print) = self.batch.rows.get(at);
-            let key = self.keys[at];
-            if self.space.world.boundary.is_some() && !self.met.contains(key) {
-                let beyond = self.beyond.contains(&key) || !self.space.is_within_boundary(row);
-                if beyond {
-                    self.beyond.insert(key);
-                    self.cut_off += 1;
-                    self.generated -= 1;
-                    continue;
-                }
-            }
-            let is_new = match (&mut self.mirrors, self.options.exact) {
-                (Some(mirrors), true) => {
-                    let (key, image) = mirrors.canonical_row(&mut self.space, row, print);
-                    self.met.insert(&image, key)
-                }
-                _ => self.met.insert(row, key),
-            };
-            if is_new {
-                self.judge.look(&mut self.space, row, self.depth);
-                self.next.push(row, print);
-            }
+            self.accept(at);
         }
         self.batch.rows.clear();
     }
 
-    fn outcome(mut self) -> Outcome<M> {
-        let promises = self.space.world.promises();
-        let findings: Vec<Finding> = (promises.iter().zip(&self.judge.settled))
-            .map(|(promise, settled)| Finding {
-                promise: promise.name,
-                kind: promise.kind,
-                steps: *settled,
-            })
-            .collect();
-        let broken = (0..findings.len())
-            .filter(|at| findings[*at].kind != Kind::Sometimes)
-            .filter_map(|at| Some((findings[at].steps?, at)))
-            .min();
-        let hollow = findings
-            .iter()
-            .find(|finding| finding.kind == Kind::Sometimes && finding.steps.is_none());
-        let elapsed = self.started.elapsed();
-        let coverage = self.space.coverage();
-        let story = broken.map(|(steps, at)| story(&mut self.space, at, steps));
-        Outcome {
+    /// Looks where all of the batch belong at once, so that the memory answers together.
+    fn glance(&self) {
+        if let Met::Prints(table) = &self.met {
+            let keys = self.keys.iter();
+            std::hint::black_box(keys.fold(0, |sum, key| sum ^ table.glance(*key)));
+        }
+    }
+
+    /// Takes in the state at this place of the batch, if it is new and within the boundary.
+    #[inline]
+    fn accept(&mut self, at: usize) {
+        let (row, print) = self.batch.rows.get(at);
+        let key = self.keys[at];
+        if self.space.world.boundary.is_some() && !self.met.contains(key) {
+            let beyond = self.beyond.contains(&key) || !self.space.is_within_boundary(row);
+            if beyond {
+                self.beyond.insert(key);
+                self.cut_off += 1;
+                return;
+            }
+        }
+        let is_new = match (&mut self.mirrors, self.options.exact) {
+            (Some(mirrors), true) => {
+                let (key, image) = mirrors.canonical_row(&mut self.space, row, print);
+                self.met.insert(&image, key)
+            }
+            _ => self.met.insert(row, key),
+        };
+        if is_new {
+            self.judge.look(&mut self.space, row, self.depth);
+            self.next.push(row, print);
+        }
+    }
+
+    /// What was found at this level is expanded next.
+    fn turn(&mut self) {
+        self.level.clear();
+        std::mem::swap(&mut self.level, &mut self.next);
+    }
+
+    /// What was found.
+    fn part(&self) -> Part {
+        Part {
             unique: self.met.len(),
             generated: self.generated,
             depth: self.depth,
             cut_off: self.cut_off,
             waiting: self.waiting,
-            elapsed,
             sizes: self.space.sizes(),
-            coverage,
+            coverage: self.space.coverage(),
             bytes: self.met.bytes(),
-            verdict: match (broken, hollow, self.cut_off, self.waiting) {
-                (Some((_, at)), ..) => Verdict::Refuted {
-                    promise: findings[at].promise,
-                },
-                // What was not found where nobody looked is no refutation.
-                (None, Some(hollow), 0, 0) => Verdict::Refuted {
-                    promise: hollow.promise,
-                },
-                (None, None, 0, 0) => Verdict::Exhausted,
-                (None, _, cut_off, waiting) => Verdict::Bounded { cut_off, waiting },
-            },
-            findings,
-            story,
+            settled: self.judge.settled.clone(),
         }
     }
 }
@@ -518,7 +593,7 @@ pub fn example<M: Machine, G: Ghost<M>>(
     let at = (world.promises().iter()).position(|other| other.name == promise)?;
     let mut search = Search::new(world, Options::default());
     search.judge = Judge::new(world, |other| other == at);
-    search.run(&mut |_| {});
+    search.run(&mut unwatched);
     let steps = search.judge.settled[at]?;
     Some(story(&mut search.space, at, steps))
 }

@@ -27,7 +27,7 @@ use stateright::Model as _;
 
 use crate::action::{Action, Cut};
 use crate::audit::visit;
-use crate::engine::{Options, search};
+use crate::engine::{Options, search, unwatched};
 use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::shared::{Shared, fingerprint};
@@ -528,7 +528,7 @@ pub fn obligations<M: Machine, G: Ghost<M>>(
             counted.extend(images(&world, &swaps, state));
         }
     }
-    let found = search(&reduced, Options::default(), &mut |_| {}).unique;
+    let found = search(&reduced, Options::default(), &mut unwatched).unique;
     if found == done.reduced {
         Ok(done)
     } else {

@@ -8,7 +8,7 @@ use quorate::data::{Map, NodeSet};
 use quorate::machine::{Machine, NodeId, Outbox, State};
 use quorate_models::action::Cut;
 use quorate_models::audit::{Audit, audit};
-use quorate_models::engine::{Options, example, search};
+use quorate_models::engine::{Options, example, search, unwatched};
 use quorate_models::ghost::Ghost;
 use quorate_models::path::replay;
 use quorate_models::promise::Kind;
@@ -219,7 +219,7 @@ impl Plan {
             states_max: Some(1_500),
             ..Options::default()
         };
-        let outcome = search(&self.world().asymmetric(), few, &mut |_| {});
+        let outcome = search(&self.world().asymmetric(), few, &mut unwatched);
         (outcome.unique < 1_500).then(|| audit(self.world()))
     }
 }
@@ -243,7 +243,7 @@ proptest! {
         let world = plan.world();
         for exact in [false, true] {
             let options = Options { exact, ..Options::default() };
-            let outcome = search(&world, options, &mut |_| {});
+            let outcome = search(&world, options, &mut unwatched);
             let settled = outcome.findings.iter().map(|finding| finding.steps).collect();
             let found = Audit {
                 unique: outcome.unique,
@@ -254,7 +254,7 @@ proptest! {
             prop_assert_eq!(&found, &audit);
         }
         // With every mirror image there are more states, and the promises say the same.
-        let whole = search(&plan.world().asymmetric(), Options::default(), &mut |_| {});
+        let whole = search(&plan.world().asymmetric(), Options::default(), &mut unwatched);
         prop_assert!(audit.unique <= whole.unique);
         let settled: Vec<_> = whole.findings.iter().map(|finding| finding.steps).collect();
         prop_assert_eq!(&settled, &audit.settled);
@@ -332,7 +332,7 @@ fn a_ghost_that_keeps_names_and_does_not_rename_them_is_found_out() {
     };
     let told = (0..20)
         .filter(|seed| {
-            search(&world(*seed), Options::default(), &mut |_| {})
+            search(&world(*seed), Options::default(), &mut unwatched)
                 .sizes
                 .outers
                 > 2
@@ -347,7 +347,7 @@ fn two_phase_commit_has_as_many_states_as_resource_managers_can_be_told_apart() 
     // 6,656 is what a sort of whole tuples counts, which is possible where nobody names another.
     for (resources, reduced) in [(3, 80), (5, 314), (12, 6_656)] {
         let world = two_phase(resources).symmetric(NodeSet::first(resources));
-        let outcome = search(&world, Options::default(), &mut |_| {});
+        let outcome = search(&world, Options::default(), &mut unwatched);
         assert_eq!(outcome.unique, reduced, "{resources} resource managers");
         assert_eq!(outcome.verdict.to_string(), "EXHAUSTED");
     }
