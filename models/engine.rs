@@ -205,6 +205,13 @@ impl Met {
         true
     }
 
+    /// Looks where all of them belong at once, so that the memory answers together.
+    fn glance(&self, keys: &[u64]) {
+        if let Self::Prints(table) = self {
+            std::hint::black_box(keys.iter().fold(0, |sum, key| sum ^ table.glance(*key)));
+        }
+    }
+
     fn contains(&self, print: u64) -> bool {
         match self {
             Self::Prints(table) => table.contains(print),
@@ -257,6 +264,23 @@ impl Rows {
         self.prints.push(print);
     }
 
+    /// The same of a row of which one number is another.
+    fn push_changed(&mut self, row: &Row, place: usize, number: u32, print: u64) {
+        let start = self.numbers.len();
+        self.push(row, print);
+        self.numbers[start + place] = number;
+    }
+
+    /// Forgets the rows from this one on.
+    fn truncate(&mut self, len: usize) {
+        self.numbers.truncate(match len {
+            0 => 0,
+            len => self.ends[len - 1],
+        });
+        self.ends.truncate(len);
+        self.prints.truncate(len);
+    }
+
     fn get(&self, at: usize) -> (&Row, u64) {
         let start = match at {
             0 => 0,
@@ -264,6 +288,19 @@ impl Rows {
         };
         (&self.numbers[start..self.ends[at]], self.prints[at])
     }
+}
+
+/// False if the successor came a moment ago.
+#[inline]
+fn wants(lately: &mut [u64], print: u64) -> bool {
+    if lately.is_empty() {
+        return true;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "the lower bits will do")]
+    let place = &mut lately[print as usize % LATELY];
+    let known = *place == print;
+    *place = print;
+    !known
 }
 
 /// Successors that wait to be looked up, less those that came a moment ago.
@@ -276,21 +313,12 @@ struct Batch {
 impl Sink for Batch {
     #[inline]
     fn wants(&mut self, print: u64) -> bool {
-        if self.lately.is_empty() {
-            return true;
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "the lower bits will do")]
-        let place = &mut self.lately[print as usize % LATELY];
-        let known = *place == print;
-        *place = print;
-        !known
+        wants(&mut self.lately, print)
     }
 
     #[inline]
     fn put_changed(&mut self, row: &Row, place: usize, number: u32, print: u64) {
-        let start = self.rows.numbers.len();
-        self.rows.push(row, print);
-        self.rows.numbers[start + place] = number;
+        self.rows.push_changed(row, place, number, print);
     }
 
     #[inline]
@@ -515,31 +543,28 @@ impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
     /// Looks the successors up. Those that are new join the next level, and the promises look at
     /// them.
     fn flush(&mut self) {
-        name(
-            &self.space,
-            &mut self.mirrors,
-            &self.batch.rows,
-            &mut self.keys,
-        );
-        self.glance();
+        self.name();
+        self.met.glance(&self.keys);
         for at in 0..self.batch.rows.len() {
             self.accept(at);
         }
         self.batch.rows.clear();
     }
 
-    /// Looks where all of the batch belong at once, so that the memory answers together.
-    fn glance(&self) {
-        if let Met::Prints(table) = &self.met {
-            let keys = self.keys.iter();
-            std::hint::black_box(keys.fold(0, |sum, key| sum ^ table.glance(*key)));
-        }
+    /// Finds out under which fingerprint each state of the batch is known.
+    fn name(&mut self) {
+        name(
+            &self.space,
+            &mut self.mirrors,
+            &self.batch.rows,
+            &mut self.keys,
+        );
     }
 
     /// Takes in the state at this place of the batch, if it is new and within the boundary.
     #[inline]
     fn accept(&mut self, at: usize) {
-        let (row, print) = self.batch.rows.get(at);
+        let (row, _) = self.batch.rows.get(at);
         let key = self.keys[at];
         if self.space.world.boundary.is_some() && !self.met.contains(key) {
             let beyond = self.beyond.contains(&key) || !self.space.is_within_boundary(row);
@@ -549,16 +574,44 @@ impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
                 return;
             }
         }
-        let is_new = match (&mut self.mirrors, self.options.exact) {
+        let rows = std::mem::take(&mut self.batch.rows);
+        let (row, print) = rows.get(at);
+        if self.insert(row, print, key) {
+            self.welcome(row, print);
+        }
+        self.batch.rows = rows;
+    }
+
+    /// True if this state is new.
+    #[inline]
+    fn insert(&mut self, row: &Row, print: u64, key: u64) -> bool {
+        match (&mut self.mirrors, self.options.exact) {
             (Some(mirrors), true) => {
                 let (key, image) = mirrors.canonical_row(&mut self.space, row, print);
                 self.met.insert(&image, key)
             }
             _ => self.met.insert(row, key),
-        };
-        if is_new {
-            self.judge.look(&mut self.space, row, self.depth);
-            self.next.push(row, print);
+        }
+    }
+
+    /// Takes in a state that is new.
+    fn welcome(&mut self, row: &Row, print: u64) {
+        self.judge.look(&mut self.space, row, self.depth);
+        self.next.push(row, print);
+    }
+
+    /// Of these states, known under these fingerprints, keeps those within the boundary.
+    fn keep_within(&mut self, rows: &mut Rows, keys: &mut Vec<u64>) {
+        let (all, all_keys) = (std::mem::take(rows), std::mem::take(keys));
+        for (at, key) in all_keys.into_iter().enumerate() {
+            let (row, print) = all.get(at);
+            if self.beyond.contains(&key) || !self.space.is_within_boundary(row) {
+                self.beyond.insert(key);
+                self.cut_off += 1;
+            } else {
+                rows.push(row, print);
+                keys.push(key);
+            }
         }
     }
 

@@ -469,12 +469,12 @@ impl Look<'_> {
 }
 
 fn put_number(number: Number, into: &mut impl Hasher) {
-    match number {
-        Number::U8(number) => number.hash(into),
-        Number::U16(number) => number.hash(into),
-        Number::U32(number) => number.hash(into),
-        Number::U64(number) => number.hash(into),
-        other => format!("{other:?}").hash(into),
+    if let Number::U64(number) = number {
+        number.hash(into);
+    } else if let Number::U32(number) = number {
+        number.hash(into);
+    } else {
+        format!("{number:?}").hash(into);
     }
 }
 

@@ -194,7 +194,8 @@ fn leave_if_one_is_lost() {
     HOOK.call_once(|| {
         let loud = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let words = info.payload_as_str().unwrap_or_default();
+            let words = info.payload().downcast_ref::<String>();
+            let words = words.map(String::as_str).unwrap_or_default();
             if words.starts_with("timely communication error") {
                 eprintln!(
                     "cargo model: another process is lost, and its states with it: there is no \
