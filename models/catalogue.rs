@@ -15,6 +15,8 @@ use crate::engine::{
     unwatched,
 };
 use crate::ghost::Ghost;
+use crate::promise::Kind;
+use crate::simulate::{Walks, simulate};
 use crate::world::World;
 use crate::{register, story};
 
@@ -150,6 +152,19 @@ pub struct How {
 /// Is told how far an exploration is, and may stop it.
 pub type Watch<'a> = dyn FnMut(&Progress) -> ControlFlow<()> + 'a;
 
+/// What random walks met. It is never a proof.
+#[derive(Clone, Debug)]
+pub struct Simulated {
+    /// How many walks there were.
+    pub walks: usize,
+    /// How many steps they took in all.
+    pub steps: usize,
+    /// Of each `sometimes`, whether a walk met an example.
+    pub shown: Vec<(&'static str, bool)>,
+    /// The promise that the last walk broke, and the story of it.
+    pub broken: Option<(&'static str, String)>,
+}
+
 /// A world of any machine.
 pub trait Exhibit: Send + Sync {
     /// Its name, unique within its protocol.
@@ -168,6 +183,9 @@ pub trait Exhibit: Send + Sync {
     ///
     /// If there are other processes, and they cannot be reached or do not do the same.
     fn check(&self, how: &How, watch: &mut Watch<'_>) -> Result<Report, String>;
+    /// Walks through it at random, with all its promises. `watch` is told how many walks there were,
+    /// and may stop it.
+    fn simulate(&self, walks: Walks, watch: &mut dyn FnMut(usize) -> ControlFlow<()>) -> Simulated;
     /// The distinct states and transitions that stateright's own search finds.
     fn reference(&self) -> (usize, usize);
     /// The distinct states, told apart by full equality, and the transitions.
@@ -276,7 +294,13 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
         let finding = (outcome.findings.iter()).find(|finding| Some(finding.promise) == refuted);
         let story = finding.and_then(|finding| {
             let path = outcome.story.as_ref()?;
-            Some(story::page(&world, finding.promise, finding.kind, path))
+            Some(story::page(
+                &world,
+                finding.promise,
+                finding.kind,
+                path,
+                story::Source::Search,
+            ))
         });
         Ok(Report {
             world: world.name().into(),
@@ -300,6 +324,24 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
                 .surprise(&outcome)
                 .or_else(|| silence(&world, &outcome)),
         })
+    }
+
+    fn simulate(&self, walks: Walks, watch: &mut dyn FnMut(usize) -> ControlFlow<()>) -> Simulated {
+        let world = self.world();
+        let met = simulate(&world, walks, watch);
+        Simulated {
+            walks: met.walks,
+            steps: met.steps,
+            shown: met.shown,
+            broken: met.broken.map(|(promise, path)| {
+                let kind = world.promises().iter().find(|p| p.name == promise);
+                let kind = kind.map_or(Kind::Always, |promise| promise.kind);
+                (
+                    promise,
+                    story::page(&world, promise, kind, &path, story::Source::Walk),
+                )
+            }),
+        }
     }
 
     fn reference(&self) -> (usize, usize) {

@@ -17,6 +17,7 @@ pub mod promise;
 pub mod purge;
 pub mod register;
 pub mod shared;
+pub mod simulate;
 pub mod snapshot;
 pub mod story;
 pub mod symmetry;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use quorate_models::catalogue::{Claim, Depth, Exhibit, How, Protocol, Report, protocols};
 use quorate_models::engine::{Crew, Hosts, Options, Progress, unwatched};
+use quorate_models::simulate::Walks;
 
 /// Checks quorate's protocols in every state of their worlds, and shows what breaks them.
 #[derive(Parser)]
@@ -68,6 +69,27 @@ enum Command {
         /// As a sequence diagram, in SVG.
         #[arg(long)]
         svg: bool,
+    },
+    /// Walks at random through a world that is too large to exhaust. This finds flaws, and proves
+    /// nothing.
+    Simulate {
+        /// Which protocol.
+        protocol: String,
+        /// Which world; the first if neither is named.
+        #[arg(long, conflicts_with = "flaw")]
+        world: Option<String>,
+        /// Which flaw.
+        #[arg(long)]
+        flaw: Option<String>,
+        /// Two runs with one seed are the same.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many walks.
+        #[arg(long, default_value_t = 10_000)]
+        walks: usize,
+        /// How many steps each takes at most.
+        #[arg(long, default_value_t = 200)]
+        steps: usize,
     },
     /// Opens stateright's Explorer, at the counterexample if there is one.
     Explore {
@@ -131,6 +153,17 @@ fn main() -> ExitCode {
             flaw,
             svg,
         } => tell(&protocol, &flaw, svg),
+        Command::Simulate {
+            protocol,
+            world,
+            flaw,
+            seed,
+            walks,
+            steps,
+        } => {
+            let walks = Walks { seed, walks, steps };
+            walk(&protocol, world.or(flaw).as_deref(), walks)
+        }
         Command::Explore {
             protocol,
             world,
@@ -392,16 +425,65 @@ fn tell(protocol: &str, flaw: &str, svg: bool) -> Result<ExitCode, String> {
     }
 }
 
+fn walk(protocol: &str, name: Option<&str>, walks: Walks) -> Result<ExitCode, String> {
+    let known = protocols();
+    let exhibit = choose(find(&known, protocol)?, name)?;
+    let stopped = stop_on_interrupt()?;
+    let mut watch = |walk: usize| {
+        if walk.is_multiple_of(100) && std::io::stderr().is_terminal() {
+            eprint!(
+                "\r\x1b[K{}: {walk} of {} walks",
+                exhibit.name(),
+                walks.walks
+            );
+        }
+        if stopped.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    };
+    let found = exhibit.simulate(walks, &mut watch);
+    clear();
+    println!(
+        "{}: {} walks with seed {}, {} steps in all",
+        exhibit.name(),
+        found.walks,
+        walks.seed,
+        found.steps
+    );
+    for (promise, shown) in found.shown {
+        let word = if shown { "met" } else { "not met" };
+        println!("  {word}: {promise}");
+    }
+    Ok(match found.broken {
+        Some((_, story)) => {
+            println!("\n{story}");
+            ExitCode::from(1)
+        }
+        None => {
+            println!("no promise was broken, which proves nothing");
+            ExitCode::SUCCESS
+        }
+    })
+}
+
+/// The world or flaw of this name, or the first world.
+fn choose<'a>(protocol: &'a Protocol, name: Option<&str>) -> Result<&'a dyn Exhibit, String> {
+    match name {
+        Some(name) => find_exhibit(protocol, name),
+        None => {
+            let first = protocol.worlds.first();
+            first
+                .map(|exhibit| &**exhibit)
+                .ok_or_else(|| "this protocol has no worlds".to_owned())
+        }
+    }
+}
+
 fn explore(protocol: &str, name: Option<&str>, address: SocketAddr) -> Result<ExitCode, String> {
     let known = protocols();
-    let protocol = find(&known, protocol)?;
-    let exhibit = match name {
-        Some(name) => find_exhibit(protocol, name)?,
-        None => &**protocol
-            .worlds
-            .first()
-            .ok_or("this protocol has no worlds")?,
-    };
+    let exhibit = choose(find(&known, protocol)?, name)?;
     // The Explorer would panic: so the address is tried first.
     drop(TcpListener::bind(address).map_err(|error| {
         format!("cannot listen at {address}: {error}; choose another with --address")

@@ -71,7 +71,7 @@ impl Fair {
         match dice("talks", 4) {
             0 => out.broadcast(NodeSet::first(self.nodes).iter(), &dice("word", 2)),
             1 => out.broadcast(mind.heard.iter(), &dice("word", 2)),
-            2 => out.broadcast(mind.friend.into_iter(), &dice("word", 2)),
+            2 => out.broadcast(mind.friend, &dice("word", 2)),
             _ => {}
         }
         match dice("alarm", 4) {
