@@ -35,6 +35,7 @@ mod link;
 mod mirror;
 mod ready;
 mod space;
+mod spill;
 mod table;
 mod views;
 
@@ -59,6 +60,7 @@ use judge::Judge;
 use mirror::Mirrors;
 pub use space::Sizes;
 use space::{Row, Sink, Space};
+use spill::Spill;
 use table::Table;
 
 /// When to stop.
@@ -81,6 +83,9 @@ pub struct Options {
     /// Stop when there are this many states. A budget is no verdict: if states wait to be expanded
     /// then, the world is BOUNDED.
     pub states_max: Option<usize>,
+    /// Beyond so many bytes, states that wait to be expanded wait on disk. What was met stays in
+    /// memory. With several workers it is not looked at.
+    pub memory: Option<usize>,
 }
 
 /// How far a search is.
@@ -179,6 +184,9 @@ pub fn collision(unique: usize) -> f64 {
 const BATCH: usize = 512;
 /// How many fingerprints of late successors are remembered, to pass over those that come again.
 const LATELY: usize = 1 << 15;
+/// A piece of a level on disk has about so many bytes: a part of what there may be in memory.
+const PIECE_MIN: usize = 1 << 12;
+const PIECE_MAX: usize = 1 << 26;
 /// How many states are expanded between two reports of progress.
 const STRIDE: usize = 1 << 14;
 
@@ -327,6 +335,11 @@ impl Sink for Batch {
     }
 }
 
+/// How many states wait there.
+fn spilled(spill: Option<&Spill>) -> usize {
+    spill.map_or(0, Spill::len)
+}
+
 /// Under which fingerprint each state is known: its own, or that of all its mirror images.
 fn name<M: Machine, G: Ghost<M>>(
     space: &Space<'_, M, G>,
@@ -357,6 +370,11 @@ struct Search<'w, M: Machine, G: Ghost<M>> {
     keys: Vec<u64>,
     level: Rows,
     next: Rows,
+    /// More of the level, and of the next one, on disk.
+    level_on_disk: Option<Spill>,
+    next_on_disk: Option<Spill>,
+    /// States were lost, for the disk could not be read.
+    trouble: Option<std::io::Error>,
     generated: usize,
     cut_off: usize,
     waiting: usize,
@@ -365,15 +383,32 @@ struct Search<'w, M: Machine, G: Ghost<M>> {
 }
 
 /// Explores `world`, and calls `watch` now and then, which may stop it.
+///
+/// # Panics
+///
+/// If states waited on disk ([`Options::memory`]) and could not be read.
 pub fn search<M: Machine, G: Ghost<M>>(
     world: &World<M, G>,
     options: Options,
     watch: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
 ) -> Outcome<M> {
+    try_search(world, options, watch).expect("what was written to a disk can be read")
+}
+
+fn try_search<M: Machine, G: Ghost<M>>(
+    world: &World<M, G>,
+    options: Options,
+    watch: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+) -> Result<Outcome<M>, String> {
     let mut search = Search::new(world, options);
     search.run(watch);
+    if let Some(error) = search.trouble {
+        return Err(format!(
+            "states that waited on disk cannot be read, so there is no verdict: {error}"
+        ));
+    }
     let elapsed = search.started.elapsed();
-    search.part().outcome(&mut search.space, elapsed)
+    Ok(search.part().outcome(&mut search.space, elapsed))
 }
 
 /// For those who do not care how far a search is.
@@ -483,6 +518,9 @@ impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
             keys: Vec::new(),
             level: Rows::default(),
             next: Rows::default(),
+            level_on_disk: None,
+            next_on_disk: None,
+            trouble: None,
             generated: 0,
             cut_off: 0,
             waiting: 0,
@@ -497,26 +535,79 @@ impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
         self.batch.rows.push(&row, print);
         self.flush();
         self.turn();
-        while self.level.len() > 0 && !self.is_over() {
+        while self.waits() > 0 && !self.is_over() {
             self.depth += 1;
-            for at in 0..self.level.len() {
-                let halts = at.is_multiple_of(STRIDE)
-                    && watch(&self.progress(self.level.len() - at)).is_break();
-                if halts || self.is_spent() {
-                    self.flush();
-                    self.waiting = self.level.len() - at + self.next.len();
+            while self.level.len() > 0 || self.fetch() {
+                if !self.expand_level(watch) {
                     return;
                 }
-                let (row, print) = self.level.get(at);
-                self.generated += self.space.expand(row, print, &mut self.batch);
-                if self.batch.rows.len() >= BATCH {
-                    self.flush();
-                }
             }
-            self.flush();
             self.turn();
         }
-        self.waiting = self.level.len();
+        self.waiting = self.waits();
+    }
+
+    /// Expands what there is of the level. False if it was left before its end.
+    fn expand_level(&mut self, watch: &mut dyn FnMut(&Progress) -> ControlFlow<()>) -> bool {
+        for at in 0..self.level.len() {
+            let halts =
+                at.is_multiple_of(STRIDE) && watch(&self.progress(self.waits() - at)).is_break();
+            if halts || self.is_spent() {
+                self.flush();
+                self.waiting =
+                    self.waits() - at + self.next.len() + spilled(self.next_on_disk.as_ref());
+                return false;
+            }
+            let (row, print) = self.level.get(at);
+            self.generated += self.space.expand(row, print, &mut self.batch);
+            if self.batch.rows.len() >= BATCH {
+                self.flush();
+                self.spill();
+            }
+        }
+        self.flush();
+        self.level.clear();
+        true
+    }
+
+    /// States of the level that were not expanded.
+    fn waits(&self) -> usize {
+        self.level.len() + spilled(self.level_on_disk.as_ref())
+    }
+
+    /// Gets more of the level from disk.
+    fn fetch(&mut self) -> bool {
+        let Some(spill) = &mut self.level_on_disk else {
+            return false;
+        };
+        match spill.take(&mut self.level) {
+            Ok(more) => more,
+            Err(error) => {
+                self.trouble = Some(error);
+                false
+            }
+        }
+    }
+
+    /// Puts what is known of the next level on disk, if there is too much in memory.
+    fn spill(&mut self) {
+        let Some(memory) = self.options.memory else {
+            return;
+        };
+        if self.next.bytes() < (memory / 16).clamp(PIECE_MIN, PIECE_MAX) {
+            return;
+        }
+        if self.met.bytes() + self.level.bytes() + self.next.bytes() < memory {
+            return;
+        }
+        let put = match &mut self.next_on_disk {
+            Some(spill) => spill.put(&mut self.next),
+            none => Spill::new().and_then(|spill| none.insert(spill).put(&mut self.next)),
+        };
+        if put.is_err() {
+            // Nothing is lost: it stays in memory, and so does the rest.
+            self.options.memory = None;
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -535,7 +626,7 @@ impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
             unique: self.met.len(),
             generated: self.generated,
             depth: self.depth,
-            queue: waiting + self.next.len(),
+            queue: waiting + self.next.len() + spilled(self.next_on_disk.as_ref()),
             elapsed: self.started.elapsed(),
         }
     }
@@ -619,6 +710,7 @@ impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
     fn turn(&mut self) {
         self.level.clear();
         std::mem::swap(&mut self.level, &mut self.next);
+        std::mem::swap(&mut self.level_on_disk, &mut self.next_on_disk);
     }
 
     /// What was found.

@@ -53,6 +53,10 @@ enum Command {
         /// Stop at about this many states. A world that is stopped is BOUNDED.
         #[arg(long)]
         states: Option<usize>,
+        /// Beyond so many megabytes, states that wait to be expanded wait on disk, in the folder
+        /// for temporary files. What was met stays in memory.
+        #[arg(long, conflicts_with_all = ["workers", "hosts"])]
+        memory: Option<usize>,
         /// Say what fired in each world, and how often.
         #[arg(long)]
         coverage: bool,
@@ -127,6 +131,7 @@ fn main() -> ExitCode {
             hosts,
             process,
             states,
+            memory,
             coverage,
             format,
         } => hosts_of(hosts.as_deref(), process).and_then(|hosts| {
@@ -134,6 +139,7 @@ fn main() -> ExitCode {
                 options: Options {
                     exact,
                     states_max: states,
+                    memory: memory.map(|megabytes| megabytes.saturating_mul(1_000_000)),
                     ..Options::default()
                 },
                 crew: Crew {
@@ -456,29 +462,21 @@ fn walk(protocol: &str, name: Option<&str>, walks: Walks) -> Result<ExitCode, St
         let word = if shown { "met" } else { "not met" };
         println!("  {word}: {promise}");
     }
-    Ok(match found.broken {
-        Some((_, story)) => {
-            println!("\n{story}");
-            ExitCode::from(1)
-        }
-        None => {
-            println!("no promise was broken, which proves nothing");
-            ExitCode::SUCCESS
-        }
-    })
+    if let Some((_, story)) = found.broken {
+        println!("\n{story}");
+        return Ok(ExitCode::from(1));
+    }
+    println!("no promise was broken, which proves nothing");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The world or flaw of this name, or the first world.
 fn choose<'a>(protocol: &'a Protocol, name: Option<&str>) -> Result<&'a dyn Exhibit, String> {
-    match name {
-        Some(name) => find_exhibit(protocol, name),
-        None => {
-            let first = protocol.worlds.first();
-            first
-                .map(|exhibit| &**exhibit)
-                .ok_or_else(|| "this protocol has no worlds".to_owned())
-        }
+    if let Some(name) = name {
+        return find_exhibit(protocol, name);
     }
+    let first = protocol.worlds.first();
+    (first.map(|exhibit| &**exhibit)).ok_or_else(|| "this protocol has no worlds".to_owned())
 }
 
 fn explore(protocol: &str, name: Option<&str>, address: SocketAddr) -> Result<ExitCode, String> {

@@ -450,6 +450,25 @@ fn a_budget_is_no_verdict() {
 }
 
 #[test]
+fn states_that_wait_on_disk_are_expanded_all_the_same() {
+    let on_disk = Options {
+        memory: Some(0),
+        ..Options::default()
+    };
+    let world = two_phase(6);
+    let outcome = search(&world, on_disk, &mut unwatched);
+    let in_memory = search(&world, Options::default(), &mut unwatched);
+    assert_eq!(facts(&outcome), facts(&in_memory));
+    let few = Options {
+        states_max: Some(20_000),
+        ..on_disk
+    };
+    let outcome = search(&world, few, &mut unwatched);
+    assert_eq!(outcome.verdict.to_string(), "BOUNDED");
+    assert!(20_000 <= outcome.unique && 0 < outcome.waiting && outcome.waiting < outcome.unique);
+}
+
+#[test]
 fn the_engine_is_one_of_staterights_checkers_and_its_discoveries_are_shortest() {
     let world = || {
         two_phase(3).sometimes("all commit", |state| {

@@ -12,6 +12,7 @@ use quorate_models::engine::{Options, Outcome, Stop, Verdict, search, unwatched}
 use quorate_models::ghost::{Ghost, NoGhost};
 use quorate_models::promise::Kind;
 use quorate_models::snapshot::{Fault, Letter};
+use quorate_models::story::Source;
 use quorate_models::world::{Disk, NO_PANIC, Traitor, World};
 use quorate_models::yardstick::{Stage, TwoPhase, Whim, two_phase};
 use serde::{Deserialize, Serialize};
@@ -211,7 +212,7 @@ fn a_panic_is_a_refutation_with_its_story() {
     assert_eq!(outcome.verdict, Verdict::Refuted { promise: NO_PANIC });
     let path = outcome.story.as_ref().expect("it fell");
     assert_eq!(path.len(), 3, "two alarms, and the message of the second");
-    let page = quorate_models::story::page(&world, NO_PANIC, Kind::Always, path);
+    let page = quorate_models::story::page(&world, NO_PANIC, Kind::Always, path, Source::Search);
     assert!(page.contains("n1 panics: assertion"), "{page}");
     let (end, _) = quorate_models::path::replay(&world, path)
         .pop()
@@ -326,7 +327,13 @@ fn a_story_is_the_same_in_every_run_and_none_is_shorter() {
         let path = outcome.story.expect("somebody commits");
         // Three prepare, three are heard, the manager decides, one hears of it.
         assert_eq!(path.len(), 8);
-        quorate_models::story::page(&world, "nobody commits", Kind::Always, &path)
+        quorate_models::story::page(
+            &world,
+            "nobody commits",
+            Kind::Always,
+            &path,
+            Source::Search,
+        )
     };
     assert_eq!(story(), story());
 }

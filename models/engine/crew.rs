@@ -177,7 +177,7 @@ impl Drop for Watchman<'_> {
 ///
 /// # Errors
 ///
-/// If other processes cannot be reached, or do not check the same world with the same build. If one
+/// If states waited on disk and could not be read. If other processes cannot be reached, or do not check the same world with the same build. If one
 /// is lost later, this process ends with a message, and there is no outcome.
 pub fn search_with<M: Machine, G: Ghost<M>>(
     world: &Arc<World<M, G>>,
@@ -186,7 +186,7 @@ pub fn search_with<M: Machine, G: Ghost<M>>(
     watch: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
 ) -> Result<Outcome<M>, String> {
     if crew.workers <= 1 && crew.hosts.is_none() {
-        return Ok(super::search(world, options, watch));
+        return super::try_search(world, options, watch);
     }
     let started = std::time::Instant::now();
     let (builders, others) = match &crew.hosts {
