@@ -37,7 +37,7 @@
 //!   who seem healthy, so that it may commit alone (`ac2_falls_when_only_the_healthy_are_asked`); a
 //!   prepare that keeps no vote (`ac4_falls_when_prepare_keeps_no_vote`) and no lock
 //!   (`one_order_falls_when_prepare_locks_nothing`); a commit that ignores the replies, and is never
-//!   sent again (`recovery_falls_when_the_commit_is_sent_once`); no record of the decision
+//!   said again (`recovery_falls_when_the_decision_is_said_once`); no record of the decision
 //!   (`ac1_falls_when_the_commit_record_is_not_forced`); an abort by key, which hits whichever
 //!   transaction holds it (`ac3_falls_when_an_abort_names_a_key`).
 
