@@ -189,8 +189,13 @@ impl PaxosCommit {
                 *accepted = Some((ballot, value));
                 out.send(leader, Word::Phase2b(instance, ballot, value));
             }
-            Word::Phase1a(..) | Word::Phase2a(..) => {}
-            Word::Phase1b(..) | Word::Phase2b(..) | Word::Commit | Word::Abort => {}
+            // It promised more, or it is none of its business.
+            Word::Phase1a(..)
+            | Word::Phase1b(..)
+            | Word::Phase2a(..)
+            | Word::Phase2b(..)
+            | Word::Commit
+            | Word::Abort => {}
         }
     }
 
