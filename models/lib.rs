@@ -5,6 +5,7 @@ pub mod action;
 pub mod audit;
 pub mod calm;
 pub mod catalogue;
+pub mod commit;
 pub mod diagram;
 pub mod engine;
 pub mod flaw;

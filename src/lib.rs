@@ -17,6 +17,7 @@
 
 extern crate alloc;
 
+pub mod commit;
 pub mod data;
 pub mod machine;
 pub mod quorum;
