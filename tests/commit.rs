@@ -16,7 +16,7 @@ use quorate_models::commit::{
     AC1, AC2, AC3, AC4, AC5, CALLS_RETURN, ONE_LOCK, ONE_ORDER, RECOVERY, obligations, refining,
     stages, wrong_obligations,
 };
-use quorate_models::engine::{Options, search};
+use quorate_models::engine::{Options, search, unwatched};
 use quorate_models::laws::{self, Move};
 use quorate_models::testing::{audits, holds, refutes};
 use quorate_models::yardstick::paxos_commit::paxos_commit;
@@ -224,7 +224,7 @@ fn transaction_commit_has_the_states_that_others_count() {
 #[test]
 fn gray_and_lamports_two_phase_commit_has_the_states_that_others_count() {
     for (resources, states) in [(3, 288), (5, 8_832)] {
-        let outcome = search(&two_phase(resources), Options::default(), &mut |_| {});
+        let outcome = search(&two_phase(resources), Options::default(), &mut unwatched);
         assert_eq!(outcome.verdict.to_string(), "EXHAUSTED");
         assert_eq!(outcome.unique, states);
     }
@@ -234,7 +234,7 @@ fn gray_and_lamports_two_phase_commit_has_the_states_that_others_count() {
 /// `yardstick/paxos_commit.rs` says what it took to be equal.
 #[test]
 fn gray_and_lamports_paxos_commit_has_the_states_that_others_count() {
-    let outcome = search(&paxos_commit(2, 3, 1), Options::default(), &mut |_| {});
+    let outcome = search(&paxos_commit(2, 3, 1), Options::default(), &mut unwatched);
     assert_eq!(outcome.verdict.to_string(), "EXHAUSTED");
     assert_eq!(outcome.unique, 1_321_761);
 }
