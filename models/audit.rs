@@ -5,9 +5,11 @@ use std::collections::HashSet;
 use quorate::machine::Machine;
 use stateright::Model as _;
 
+use crate::action::Action;
 use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::snapshot::Snapshot;
+use crate::symmetry::{images, swaps};
 use crate::world::World;
 
 /// What an audit counts.
@@ -51,9 +53,41 @@ pub fn audit<M: Machine, G: Ghost<M>>(world: World<M, G>) -> Audit {
         }
         level = next_level;
     }
-    audit.unique = seen.len();
     audit
 }
+
+/// Visits every state of a world once, with what happens in it and changes something. States are
+/// told apart by full equality. Returns them all.
+///
+/// # Errors
+///
+/// The first that `each` returns.
+pub fn visit<M: Machine, G: Ghost<M>>(
+    world: &World<M, G>,
+    mut each: impl FnMut(&Snapshot<M, G>, &[Successor<M, G>]) -> Result<(), String>,
+) -> Result<HashSet<Snapshot<M, G>>, String> {
+    let mut seen = HashSet::from([world.initial()]);
+    let mut waiting = vec![world.initial()];
+    let mut successors = Vec::new();
+    while let Some(last) = waiting.pop() {
+        successors.clear();
+        world.each_action(&last, |action| {
+            if let Some(next) = world.apply(&last, &action) {
+                successors.push((action, next));
+            }
+        });
+        each(&last, &successors)?;
+        for (_, next) in &successors {
+            if world.within_boundary(next) && seen.insert(next.clone()) {
+                waiting.push(next.clone());
+            }
+        }
+    }
+    Ok(seen)
+}
+
+/// Something that happens, and what comes of it.
+type Successor<M, G> = (Action<M>, Snapshot<M, G>);
 
 impl Audit {
     fn reach<M: Machine, G: Ghost<M>>(
@@ -69,9 +103,13 @@ impl Audit {
             return;
         }
         self.generated += 1;
-        if !seen.insert(state.clone()) {
+        if seen.contains(&state) {
             return;
         }
+        self.unique += 1;
+        // Of mirror images one is enough.
+        let swaps = swaps(world.len(), &world.alike);
+        seen.extend(images(world, &swaps, &state));
         for (promise, settled) in world.promises().iter().zip(&mut self.settled) {
             let settles = promise.kind == Kind::Sometimes;
             if settled.is_none() && world.is_met(promise, &state) == settles {

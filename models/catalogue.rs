@@ -1,6 +1,8 @@
 //! The catalogue: every world and every flaw of every protocol, and what is claimed of each.
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use quorate::machine::Machine;
 use serde::Serialize;
@@ -8,10 +10,15 @@ use stateright::Model;
 
 use crate::action::Action;
 use crate::audit::audit;
-use crate::engine::{Fired, Options, Outcome, Progress, Stop, Verdict, collision, search};
+use crate::engine::{
+    Crew, Fired, Options, Outcome, Progress, Stop, Verdict, collision, search, search_with,
+    unwatched,
+};
 use crate::ghost::Ghost;
+use crate::promise::Kind;
+use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{register, story};
+use crate::{commit, register, story};
 
 /// What is claimed of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -133,6 +140,31 @@ pub struct Report {
     pub surprise: Option<String>,
 }
 
+/// How to explore.
+#[derive(Clone, Debug, Default)]
+pub struct How {
+    /// When it stops is up to the claim.
+    pub options: Options,
+    /// Who explores.
+    pub crew: Crew,
+}
+
+/// Is told how far an exploration is, and may stop it.
+pub type Watch<'a> = dyn FnMut(&Progress) -> ControlFlow<()> + 'a;
+
+/// What random walks met. It is never a proof.
+#[derive(Clone, Debug)]
+pub struct Simulated {
+    /// How many walks there were.
+    pub walks: usize,
+    /// How many steps they took in all.
+    pub steps: usize,
+    /// Of each `sometimes`, whether a walk met an example.
+    pub shown: Vec<(&'static str, bool)>,
+    /// The promise that the last walk broke, and the story of it.
+    pub broken: Option<(&'static str, String)>,
+}
+
 /// A world of any machine.
 pub trait Exhibit: Send + Sync {
     /// Its name, unique within its protocol.
@@ -145,9 +177,15 @@ pub trait Exhibit: Send + Sync {
     fn depth(&self) -> Depth;
     /// The names of its promises.
     fn promises(&self) -> Vec<&'static str>;
-    /// Explores it, and compares what it finds with the claim. If `exact`, whole states are kept
-    /// instead of fingerprints.
-    fn check(&self, exact: bool, watch: &mut dyn FnMut(&Progress)) -> Report;
+    /// Explores it, and compares what it finds with the claim.
+    ///
+    /// # Errors
+    ///
+    /// If there are other processes, and they cannot be reached or do not do the same.
+    fn check(&self, how: &How, watch: &mut Watch<'_>) -> Result<Report, String>;
+    /// Walks through it at random, with all its promises. `watch` is told how many walks there were,
+    /// and may stop it.
+    fn simulate(&self, walks: Walks, watch: &mut dyn FnMut(usize) -> ControlFlow<()>) -> Simulated;
     /// The distinct states and transitions that stateright's own search finds.
     fn reference(&self) -> (usize, usize);
     /// The distinct states, told apart by full equality, and the transitions.
@@ -161,26 +199,18 @@ pub trait Exhibit: Send + Sync {
 }
 
 impl<M: Machine, G: Ghost<M>> Claimed<M, G> {
-    fn outcome(
-        &self,
-        world: &World<M, G>,
-        exact: bool,
-        watch: &mut dyn FnMut(&Progress),
-    ) -> Outcome<M> {
-        let stop = match self.claim {
-            Claim::Holds { .. } => Stop::Never,
-            Claim::Falls { .. } => Stop::AtViolation,
-        };
-        let options = Options {
-            stop,
-            exact,
-            ..Options::default()
-        };
-        search(world, options, watch)
+    fn options(&self, options: Options) -> Options {
+        Options {
+            stop: match self.claim {
+                Claim::Holds { .. } => Stop::Never,
+                Claim::Falls { .. } => Stop::AtViolation,
+            },
+            ..options
+        }
     }
 
     fn counterexample(&self, world: &World<M, G>) -> Option<Vec<Action<M>>> {
-        self.outcome(world, false, &mut |_| {}).story
+        search(world, self.options(Options::default()), &mut unwatched).story
     }
 
     fn surprise(&self, outcome: &Outcome<M>) -> Option<String> {
@@ -254,9 +284,9 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
             .collect()
     }
 
-    fn check(&self, exact: bool, watch: &mut dyn FnMut(&Progress)) -> Report {
-        let world = self.world();
-        let outcome = self.outcome(&world, exact, watch);
+    fn check(&self, how: &How, watch: &mut Watch<'_>) -> Result<Report, String> {
+        let world = Arc::new(self.world());
+        let outcome = search_with(&world, self.options(how.options), &how.crew, watch)?;
         let refuted = match outcome.verdict {
             Verdict::Refuted { promise } => Some(promise),
             Verdict::Exhausted | Verdict::Bounded { .. } => None,
@@ -264,9 +294,15 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
         let finding = (outcome.findings.iter()).find(|finding| Some(finding.promise) == refuted);
         let story = finding.and_then(|finding| {
             let path = outcome.story.as_ref()?;
-            Some(story::page(&world, finding.promise, finding.kind, path))
+            Some(story::page(
+                &world,
+                finding.promise,
+                finding.kind,
+                path,
+                story::Source::Search,
+            ))
         });
-        Report {
+        Ok(Report {
             world: world.name().into(),
             claim: self.claim,
             unique: outcome.unique,
@@ -274,7 +310,7 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
             depth: outcome.depth,
             cut_off: outcome.cut_off,
             seconds: outcome.elapsed.as_secs_f64(),
-            collision: if exact {
+            collision: if how.options.exact {
                 0.0
             } else {
                 collision(outcome.unique)
@@ -287,6 +323,24 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
             surprise: self
                 .surprise(&outcome)
                 .or_else(|| silence(&world, &outcome)),
+        })
+    }
+
+    fn simulate(&self, walks: Walks, watch: &mut dyn FnMut(usize) -> ControlFlow<()>) -> Simulated {
+        let world = self.world();
+        let met = simulate(&world, walks, watch);
+        Simulated {
+            walks: met.walks,
+            steps: met.steps,
+            shown: met.shown,
+            broken: met.broken.map(|(promise, path)| {
+                let kind = world.promises().iter().find(|p| p.name == promise);
+                let kind = kind.map_or(Kind::Always, |promise| promise.kind);
+                (
+                    promise,
+                    story::page(&world, promise, kind, &path, story::Source::Walk),
+                )
+            }),
         }
     }
 
@@ -344,7 +398,7 @@ impl Protocol {
 
 /// Every protocol, in the order in which they are best read.
 pub fn protocols() -> Vec<Protocol> {
-    vec![register::protocol()]
+    vec![register::protocol(), commit::protocol()]
 }
 
 /// The protocol of this name.

@@ -26,20 +26,27 @@
 mod calm;
 mod checker;
 mod coverage;
+mod crew;
 mod expand;
+mod hosts;
 mod intern;
 mod judge;
+mod link;
+mod mirror;
 mod ready;
 mod space;
+mod spill;
 mod table;
 mod views;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashTable;
 use quorate::machine::Machine;
+use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
 use crate::ghost::Ghost;
@@ -47,9 +54,13 @@ use crate::promise::Kind;
 use crate::world::World;
 pub use checker::Checked;
 pub use coverage::Fired;
+pub use crew::{Crew, search_with};
+pub use hosts::Hosts;
 use judge::Judge;
+use mirror::Mirrors;
 pub use space::Sizes;
 use space::{Row, Sink, Space};
+use spill::Spill;
 use table::Table;
 
 /// When to stop.
@@ -72,6 +83,9 @@ pub struct Options {
     /// Stop when there are this many states. A budget is no verdict: if states wait to be expanded
     /// then, the world is BOUNDED.
     pub states_max: Option<usize>,
+    /// Beyond so many bytes, states that wait to be expanded wait on disk. What was met stays in
+    /// memory. With several workers it is not looked at.
+    pub memory: Option<usize>,
 }
 
 /// How far a search is.
@@ -170,6 +184,9 @@ pub fn collision(unique: usize) -> f64 {
 const BATCH: usize = 512;
 /// How many fingerprints of late successors are remembered, to pass over those that come again.
 const LATELY: usize = 1 << 15;
+/// A piece of a level on disk has about so many bytes: a part of what there may be in memory.
+const PIECE_MIN: usize = 1 << 12;
+const PIECE_MAX: usize = 1 << 26;
 /// How many states are expanded between two reports of progress.
 const STRIDE: usize = 1 << 14;
 
@@ -194,6 +211,13 @@ impl Met {
         rows.push(row, print);
         numbers.insert_unique(print, number, |number| rows.prints[*number as usize]);
         true
+    }
+
+    /// Looks where all of them belong at once, so that the memory answers together.
+    fn glance(&self, keys: &[u64]) {
+        if let Self::Prints(table) = self {
+            std::hint::black_box(keys.iter().fold(0, |sum, key| sum ^ table.glance(*key)));
+        }
     }
 
     fn contains(&self, print: u64) -> bool {
@@ -248,6 +272,23 @@ impl Rows {
         self.prints.push(print);
     }
 
+    /// The same of a row of which one number is another.
+    fn push_changed(&mut self, row: &Row, place: usize, number: u32, print: u64) {
+        let start = self.numbers.len();
+        self.push(row, print);
+        self.numbers[start + place] = number;
+    }
+
+    /// Forgets the rows from this one on.
+    fn truncate(&mut self, len: usize) {
+        self.numbers.truncate(match len {
+            0 => 0,
+            len => self.ends[len - 1],
+        });
+        self.ends.truncate(len);
+        self.prints.truncate(len);
+    }
+
     fn get(&self, at: usize) -> (&Row, u64) {
         let start = match at {
             0 => 0,
@@ -255,6 +296,19 @@ impl Rows {
         };
         (&self.numbers[start..self.ends[at]], self.prints[at])
     }
+}
+
+/// False if the successor came a moment ago.
+#[inline]
+fn wants(lately: &mut [u64], print: u64) -> bool {
+    if lately.is_empty() {
+        return true;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "the lower bits will do")]
+    let place = &mut lately[print as usize % LATELY];
+    let known = *place == print;
+    *place = print;
+    !known
 }
 
 /// Successors that wait to be looked up, less those that came a moment ago.
@@ -267,21 +321,12 @@ struct Batch {
 impl Sink for Batch {
     #[inline]
     fn wants(&mut self, print: u64) -> bool {
-        if self.lately.is_empty() {
-            return true;
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "the lower bits will do")]
-        let place = &mut self.lately[print as usize % LATELY];
-        let known = *place == print;
-        *place = print;
-        !known
+        wants(&mut self.lately, print)
     }
 
     #[inline]
     fn put_changed(&mut self, row: &Row, place: usize, number: u32, print: u64) {
-        let start = self.rows.numbers.len();
-        self.rows.push(row, print);
-        self.rows.numbers[start + place] = number;
+        self.rows.push_changed(row, place, number, print);
     }
 
     #[inline]
@@ -290,16 +335,46 @@ impl Sink for Batch {
     }
 }
 
+/// How many states wait there.
+fn spilled(spill: Option<&Spill>) -> usize {
+    spill.map_or(0, Spill::len)
+}
+
+/// Under which fingerprint each state is known: its own, or that of all its mirror images.
+fn name<M: Machine, G: Ghost<M>>(
+    space: &Space<'_, M, G>,
+    mirrors: &mut Option<Mirrors>,
+    rows: &Rows,
+    keys: &mut Vec<u64>,
+) {
+    keys.clear();
+    match mirrors {
+        None => keys.extend_from_slice(&rows.prints),
+        Some(mirrors) => {
+            let rows = (0..rows.len()).map(|at| rows.get(at));
+            keys.extend(rows.map(|(row, print)| mirrors.canonical(space, row, print)));
+        }
+    }
+}
+
 struct Search<'w, M: Machine, G: Ghost<M>> {
     options: Options,
     space: Space<'w, M, G>,
     judge: Judge<'w, M, G>,
+    mirrors: Option<Mirrors>,
     met: Met,
     /// Fingerprints of states beyond the boundary.
     beyond: HashSet<u64>,
     batch: Batch,
+    /// The fingerprint under which each state of the batch is known: that of all its mirror images.
+    keys: Vec<u64>,
     level: Rows,
     next: Rows,
+    /// More of the level, and of the next one, on disk.
+    level_on_disk: Option<Spill>,
+    next_on_disk: Option<Spill>,
+    /// States were lost, for the disk could not be read.
+    trouble: Option<std::io::Error>,
     generated: usize,
     cut_off: usize,
     waiting: usize,
@@ -307,25 +382,129 @@ struct Search<'w, M: Machine, G: Ghost<M>> {
     started: Instant,
 }
 
-/// Explores `world`, and calls `watch` now and then.
+/// Explores `world`, and calls `watch` now and then, which may stop it.
+///
+/// # Panics
+///
+/// If states waited on disk ([`Options::memory`]) and could not be read.
 pub fn search<M: Machine, G: Ghost<M>>(
     world: &World<M, G>,
     options: Options,
-    watch: &mut dyn FnMut(&Progress),
+    watch: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
 ) -> Outcome<M> {
+    try_search(world, options, watch).expect("what was written to a disk can be read")
+}
+
+fn try_search<M: Machine, G: Ghost<M>>(
+    world: &World<M, G>,
+    options: Options,
+    watch: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+) -> Result<Outcome<M>, String> {
     let mut search = Search::new(world, options);
     search.run(watch);
-    search.outcome()
+    if let Some(error) = search.trouble {
+        return Err(format!(
+            "states that waited on disk cannot be read, so there is no verdict: {error}"
+        ));
+    }
+    let elapsed = search.started.elapsed();
+    Ok(search.part().outcome(&mut search.space, elapsed))
+}
+
+/// For those who do not care how far a search is.
+pub fn unwatched(_: &Progress) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// What one engine found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Part {
+    unique: usize,
+    generated: usize,
+    depth: usize,
+    cut_off: usize,
+    waiting: usize,
+    sizes: Sizes,
+    coverage: Vec<Fired>,
+    bytes: usize,
+    /// At how many steps each promise was settled.
+    settled: Vec<Option<usize>>,
+}
+
+impl Part {
+    /// What two engines found together.
+    fn join(mut self, other: Self) -> Self {
+        self.unique += other.unique;
+        self.generated += other.generated;
+        self.depth = self.depth.max(other.depth);
+        self.cut_off += other.cut_off;
+        self.waiting += other.waiting;
+        self.sizes = self.sizes.max(other.sizes);
+        self.coverage = coverage::join(self.coverage, other.coverage);
+        self.bytes += other.bytes;
+        for (one, other) in self.settled.iter_mut().zip(other.settled) {
+            *one = [*one, other].into_iter().flatten().min();
+        }
+        self
+    }
+
+    fn outcome<M: Machine, G: Ghost<M>>(
+        self,
+        space: &mut Space<'_, M, G>,
+        elapsed: Duration,
+    ) -> Outcome<M> {
+        let findings: Vec<Finding> = (space.world.promises().iter().zip(&self.settled))
+            .map(|(promise, settled)| Finding {
+                promise: promise.name,
+                kind: promise.kind,
+                steps: *settled,
+            })
+            .collect();
+        let broken = (0..findings.len())
+            .filter(|at| findings[*at].kind != Kind::Sometimes)
+            .filter_map(|at| Some((findings[at].steps?, at)))
+            .min();
+        let hollow = findings
+            .iter()
+            .find(|finding| finding.kind == Kind::Sometimes && finding.steps.is_none());
+        Outcome {
+            unique: self.unique,
+            // What lies beyond the boundary is no state of this world.
+            generated: self.generated - self.cut_off,
+            depth: self.depth,
+            cut_off: self.cut_off,
+            waiting: self.waiting,
+            elapsed,
+            sizes: self.sizes,
+            coverage: self.coverage,
+            bytes: self.bytes,
+            verdict: match (broken, hollow, self.cut_off, self.waiting) {
+                (Some((_, at)), ..) => Verdict::Refuted {
+                    promise: findings[at].promise,
+                },
+                // What was not found where nobody looked is no refutation.
+                (None, Some(hollow), 0, 0) => Verdict::Refuted {
+                    promise: hollow.promise,
+                },
+                (None, None, 0, 0) => Verdict::Exhausted,
+                (None, _, cut_off, waiting) => Verdict::Bounded { cut_off, waiting },
+            },
+            findings,
+            story: broken.map(|(steps, at)| story(space, at, steps)),
+        }
+    }
 }
 
 impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
     fn new(world: &'w World<M, G>, options: Options) -> Self {
         let space = Space::new(world);
+        let mirrors = Mirrors::new(world.len(), &world.alike);
         let passes_over = !options.exact && world.boundary.is_none();
         Self {
             options,
             space,
             judge: Judge::new(world, |_| true),
+            mirrors,
             met: if options.exact {
                 Met::Rows(Rows::default(), HashTable::new())
             } else {
@@ -336,8 +515,12 @@ impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
                 rows: Rows::default(),
                 lately: vec![0; if passes_over { LATELY } else { 0 }],
             },
+            keys: Vec::new(),
             level: Rows::default(),
             next: Rows::default(),
+            level_on_disk: None,
+            next_on_disk: None,
+            trouble: None,
             generated: 0,
             cut_off: 0,
             waiting: 0,
@@ -346,34 +529,85 @@ impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
         }
     }
 
-    fn run(&mut self, watch: &mut dyn FnMut(&Progress)) {
+    fn run(&mut self, watch: &mut dyn FnMut(&Progress) -> ControlFlow<()>) {
         let (row, print) = self.space.row(&self.space.world.initial());
         self.generated = 1;
         self.batch.rows.push(&row, print);
         self.flush();
-        std::mem::swap(&mut self.level, &mut self.next);
-        while self.level.len() > 0 && !self.is_over() {
+        self.turn();
+        while self.waits() > 0 && !self.is_over() {
             self.depth += 1;
-            for at in 0..self.level.len() {
-                if at.is_multiple_of(STRIDE) {
-                    watch(&self.progress(self.level.len() - at));
-                }
-                if self.is_spent() {
-                    self.flush();
-                    self.waiting = self.level.len() - at + self.next.len();
+            while self.level.len() > 0 || self.fetch() {
+                if !self.expand_level(watch) {
                     return;
                 }
-                let (row, print) = self.level.get(at);
-                self.generated += self.space.expand(row, print, &mut self.batch);
-                if self.batch.rows.len() >= BATCH {
-                    self.flush();
-                }
             }
-            self.flush();
-            self.level.clear();
-            std::mem::swap(&mut self.level, &mut self.next);
+            self.turn();
         }
-        self.waiting = self.level.len();
+        self.waiting = self.waits();
+    }
+
+    /// Expands what there is of the level. False if it was left before its end.
+    fn expand_level(&mut self, watch: &mut dyn FnMut(&Progress) -> ControlFlow<()>) -> bool {
+        for at in 0..self.level.len() {
+            let halts =
+                at.is_multiple_of(STRIDE) && watch(&self.progress(self.waits() - at)).is_break();
+            if halts || self.is_spent() {
+                self.flush();
+                self.waiting =
+                    self.waits() - at + self.next.len() + spilled(self.next_on_disk.as_ref());
+                return false;
+            }
+            let (row, print) = self.level.get(at);
+            self.generated += self.space.expand(row, print, &mut self.batch);
+            if self.batch.rows.len() >= BATCH {
+                self.flush();
+                self.spill();
+            }
+        }
+        self.flush();
+        self.level.clear();
+        true
+    }
+
+    /// States of the level that were not expanded.
+    fn waits(&self) -> usize {
+        self.level.len() + spilled(self.level_on_disk.as_ref())
+    }
+
+    /// Gets more of the level from disk.
+    fn fetch(&mut self) -> bool {
+        let Some(spill) = &mut self.level_on_disk else {
+            return false;
+        };
+        match spill.take(&mut self.level) {
+            Ok(more) => more,
+            Err(error) => {
+                self.trouble = Some(error);
+                false
+            }
+        }
+    }
+
+    /// Puts what is known of the next level on disk, if there is too much in memory.
+    fn spill(&mut self) {
+        let Some(memory) = self.options.memory else {
+            return;
+        };
+        if self.next.bytes() < (memory / 16).clamp(PIECE_MIN, PIECE_MAX) {
+            return;
+        }
+        if self.met.bytes() + self.level.bytes() + self.next.bytes() < memory {
+            return;
+        }
+        let put = match &mut self.next_on_disk {
+            Some(spill) => spill.put(&mut self.next),
+            none => Spill::new().and_then(|spill| none.insert(spill).put(&mut self.next)),
+        };
+        if put.is_err() {
+            // Nothing is lost: it stays in memory, and so does the rest.
+            self.options.memory = None;
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -392,7 +626,7 @@ impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
             unique: self.met.len(),
             generated: self.generated,
             depth: self.depth,
-            queue: waiting + self.next.len(),
+            queue: waiting + self.next.len() + spilled(self.next_on_disk.as_ref()),
             elapsed: self.started.elapsed(),
         }
     }
@@ -400,72 +634,97 @@ impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
     /// Looks the successors up. Those that are new join the next level, and the promises look at
     /// them.
     fn flush(&mut self) {
-        if let Met::Prints(table) = &self.met {
-            // All of them at once, so that the memory answers them together.
-            let prints = self.batch.rows.prints.iter();
-            std::hint::black_box(prints.fold(0, |sum, print| sum ^ table.glance(*print)));
-        }
+        self.name();
+        self.met.glance(&self.keys);
         for at in 0..self.batch.rows.len() {
-            let (row, print) = self.batch.rows.get(at);
-            if self.space.world.boundary.is_some() && !self.met.contains(print) {
-                let beyond = self.beyond.contains(&print) || !self.space.is_within_boundary(row);
-                if beyond {
-                    self.beyond.insert(print);
-                    self.cut_off += 1;
-                    self.generated -= 1;
-                    continue;
-                }
-            }
-            if self.met.insert(row, print) {
-                self.judge.look(&mut self.space, row, self.depth);
-                self.next.push(row, print);
-            }
+            self.accept(at);
         }
         self.batch.rows.clear();
     }
 
-    fn outcome(mut self) -> Outcome<M> {
-        let promises = self.space.world.promises();
-        let findings: Vec<Finding> = (promises.iter().zip(&self.judge.settled))
-            .map(|(promise, settled)| Finding {
-                promise: promise.name,
-                kind: promise.kind,
-                steps: *settled,
-            })
-            .collect();
-        let broken = (0..findings.len())
-            .filter(|at| findings[*at].kind != Kind::Sometimes)
-            .filter_map(|at| Some((findings[at].steps?, at)))
-            .min();
-        let hollow = findings
-            .iter()
-            .find(|finding| finding.kind == Kind::Sometimes && finding.steps.is_none());
-        let elapsed = self.started.elapsed();
-        let coverage = self.space.coverage();
-        let story = broken.map(|(steps, at)| story(&mut self.space, at, steps));
-        Outcome {
+    /// Finds out under which fingerprint each state of the batch is known.
+    fn name(&mut self) {
+        name(
+            &self.space,
+            &mut self.mirrors,
+            &self.batch.rows,
+            &mut self.keys,
+        );
+    }
+
+    /// Takes in the state at this place of the batch, if it is new and within the boundary.
+    #[inline]
+    fn accept(&mut self, at: usize) {
+        let (row, _) = self.batch.rows.get(at);
+        let key = self.keys[at];
+        if self.space.world.boundary.is_some() && !self.met.contains(key) {
+            let beyond = self.beyond.contains(&key) || !self.space.is_within_boundary(row);
+            if beyond {
+                self.beyond.insert(key);
+                self.cut_off += 1;
+                return;
+            }
+        }
+        let rows = std::mem::take(&mut self.batch.rows);
+        let (row, print) = rows.get(at);
+        if self.insert(row, print, key) {
+            self.welcome(row, print);
+        }
+        self.batch.rows = rows;
+    }
+
+    /// True if this state is new.
+    #[inline]
+    fn insert(&mut self, row: &Row, print: u64, key: u64) -> bool {
+        match (&mut self.mirrors, self.options.exact) {
+            (Some(mirrors), true) => {
+                let (key, image) = mirrors.canonical_row(&mut self.space, row, print);
+                self.met.insert(&image, key)
+            }
+            _ => self.met.insert(row, key),
+        }
+    }
+
+    /// Takes in a state that is new.
+    fn welcome(&mut self, row: &Row, print: u64) {
+        self.judge.look(&mut self.space, row, self.depth);
+        self.next.push(row, print);
+    }
+
+    /// Of these states, known under these fingerprints, keeps those within the boundary.
+    fn keep_within(&mut self, rows: &mut Rows, keys: &mut Vec<u64>) {
+        let (all, all_keys) = (std::mem::take(rows), std::mem::take(keys));
+        for (at, key) in all_keys.into_iter().enumerate() {
+            let (row, print) = all.get(at);
+            if self.beyond.contains(&key) || !self.space.is_within_boundary(row) {
+                self.beyond.insert(key);
+                self.cut_off += 1;
+            } else {
+                rows.push(row, print);
+                keys.push(key);
+            }
+        }
+    }
+
+    /// What was found at this level is expanded next.
+    fn turn(&mut self) {
+        self.level.clear();
+        std::mem::swap(&mut self.level, &mut self.next);
+        std::mem::swap(&mut self.level_on_disk, &mut self.next_on_disk);
+    }
+
+    /// What was found.
+    fn part(&self) -> Part {
+        Part {
             unique: self.met.len(),
             generated: self.generated,
             depth: self.depth,
             cut_off: self.cut_off,
             waiting: self.waiting,
-            elapsed,
             sizes: self.space.sizes(),
-            coverage,
+            coverage: self.space.coverage(),
             bytes: self.met.bytes(),
-            verdict: match (broken, hollow, self.cut_off, self.waiting) {
-                (Some((_, at)), ..) => Verdict::Refuted {
-                    promise: findings[at].promise,
-                },
-                // What was not found where nobody looked is no refutation.
-                (None, Some(hollow), 0, 0) => Verdict::Refuted {
-                    promise: hollow.promise,
-                },
-                (None, None, 0, 0) => Verdict::Exhausted,
-                (None, _, cut_off, waiting) => Verdict::Bounded { cut_off, waiting },
-            },
-            findings,
-            story,
+            settled: self.judge.settled.clone(),
         }
     }
 }
@@ -479,7 +738,7 @@ pub fn example<M: Machine, G: Ghost<M>>(
     let at = (world.promises().iter()).position(|other| other.name == promise)?;
     let mut search = Search::new(world, Options::default());
     search.judge = Judge::new(world, |other| other == at);
-    search.run(&mut |_| {});
+    search.run(&mut unwatched);
     let steps = search.judge.settled[at]?;
     Some(story(&mut search.space, at, steps))
 }
@@ -490,47 +749,51 @@ fn story<M: Machine, G: Ghost<M>>(
     promise: usize,
     steps: usize,
 ) -> Vec<Action<M>> {
-    let (row, start) = space.row(&space.world.initial());
-    let mut met = Table::default();
-    met.insert(start);
-    let mut level = Rows::default();
-    level.push(&row, start);
+    let mut mirrors = Mirrors::new(space.world.len(), &space.world.alike);
+    let (row, print) = space.row(&space.world.initial());
     let mut batch = Batch {
         rows: Rows::default(),
         lately: Vec::new(),
     };
+    let (mut level, mut keys, mut level_keys) = (Rows::default(), Vec::new(), Vec::new());
+    level.push(&row, print);
+    name(space, &mut mirrors, &level, &mut level_keys);
+    let mut met = Table::default();
+    met.insert(level_keys[0]);
     let mut parents: HashMap<u64, u64> = HashMap::new();
     for _ in 0..steps {
         let mut next: HashMap<u64, u64> = HashMap::new();
         let mut rows = Rows::default();
-        for at in 0..level.len() {
-            let (row, parent) = level.get(at);
+        for (at, parent) in level_keys.iter().enumerate() {
+            let (row, print) = level.get(at);
             batch.rows.clear();
-            space.expand(row, parent, &mut batch);
-            for at in 0..batch.rows.len() {
+            space.expand(row, print, &mut batch);
+            name(space, &mut mirrors, &batch.rows, &mut keys);
+            for (at, key) in keys.iter().enumerate() {
                 let (row, print) = batch.rows.get(at);
-                if met.contains(print) || !space.is_within_boundary(row) {
+                if met.contains(*key) || !space.is_within_boundary(row) {
                     continue;
                 }
-                let known = next.entry(print).or_insert_with(|| {
+                let known = next.entry(*key).or_insert_with(|| {
                     rows.push(row, print);
-                    parent
+                    *parent
                 });
-                *known = parent.min(*known);
+                *known = *parent.min(known);
             }
         }
-        for print in &rows.prints {
-            met.insert(*print);
+        level = rows;
+        name(space, &mut mirrors, &level, &mut level_keys);
+        for key in &level_keys {
+            met.insert(*key);
         }
         parents.extend(next);
-        level = rows;
     }
     let mut judge = Judge::new(space.world, |other| other == promise);
     let mut ends = Vec::new();
-    for at in 0..level.len() {
-        let (row, print) = level.get(at);
+    for (at, key) in level_keys.iter().enumerate() {
+        let (row, _) = level.get(at);
         if judge.look(space, row, steps) {
-            ends.push(print);
+            ends.push(*key);
             judge = Judge::new(space.world, |other| other == promise);
         }
     }
@@ -540,23 +803,33 @@ fn story<M: Machine, G: Ghost<M>>(
         prints.push(*parent);
     }
     prints.reverse();
-    retrace(space, &prints[1..])
+    retrace(space, &mut mirrors, &prints[1..])
 }
 
 /// The actions that lead through these states: of those that lead to the next one, the first that
 /// the world offers.
-fn retrace<M: Machine, G: Ghost<M>>(space: &mut Space<'_, M, G>, prints: &[u64]) -> Vec<Action<M>> {
+fn retrace<M: Machine, G: Ghost<M>>(
+    space: &mut Space<'_, M, G>,
+    mirrors: &mut Option<Mirrors>,
+    keys: &[u64],
+) -> Vec<Action<M>> {
     let world = space.world;
     let mut state = world.initial();
-    let mut path = Vec::with_capacity(prints.len());
-    for print in prints {
+    let mut path = Vec::with_capacity(keys.len());
+    for wanted in keys {
         let mut found = None;
         world.each_action(&state, |action| {
             if found.is_none()
                 && let Some(next) = world.apply(&state, &action)
-                && space.row(&next).1 == *print
             {
-                found = Some((action, next));
+                let (row, print) = space.row(&next);
+                let key = match mirrors {
+                    None => print,
+                    Some(mirrors) => mirrors.canonical(space, &row, print),
+                };
+                if key == *wanted {
+                    found = Some((action, next));
+                }
             }
         });
         let (action, next) = found.expect("a path that was walked once can be walked again");

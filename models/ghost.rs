@@ -7,6 +7,7 @@
 use std::fmt::Debug;
 use std::hash::Hash;
 
+use crate::symmetry::Renaming;
 use quorate::machine::{Machine, NodeId};
 
 /// A fold over what happened. It is part of the state and of its hash.
@@ -28,6 +29,16 @@ pub trait Ghost<M: Machine>: Clone + Debug + Eq + Hash + Send + Sync + 'static {
     /// A node tells.
     fn on_event(&mut self, node: NodeId, event: &M::Event) {
         let _ = (node, event);
+    }
+
+    /// The same past, if the nodes had other names: what [`World::symmetric`] needs of a ghost that
+    /// remembers who did something.
+    ///
+    /// [`World::symmetric`]: crate::world::World::symmetric
+    #[must_use]
+    fn renamed(&self, names: &Renaming) -> Self {
+        let _ = names;
+        self.clone()
     }
 
     /// A node crashes. The calls under way at it have an unknown outcome from now on.

@@ -2,11 +2,17 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use quorate_models::catalogue::{Claim, Depth, Exhibit, Protocol, Report, protocols};
-use quorate_models::engine::Progress;
+use quorate_models::catalogue::{Claim, Depth, Exhibit, How, Protocol, Report, protocols};
+use quorate_models::engine::{Crew, Hosts, Options, Progress, unwatched};
+use quorate_models::simulate::Walks;
 
 /// Checks quorate's protocols in every state of their worlds, and shows what breaks them.
 #[derive(Parser)]
@@ -33,6 +39,24 @@ enum Command {
         /// Keep whole states, so that no two are ever taken for one.
         #[arg(long)]
         exact: bool,
+        /// How many threads search together.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+        workers: u16,
+        /// A file that lists the processes that search together, one host:port a line. Start all of
+        /// them with the same arguments but --process. There is no authentication: for a network
+        /// that is trusted.
+        #[arg(long, requires = "process")]
+        hosts: Option<PathBuf>,
+        /// Which of the listed processes this is; the first is 0.
+        #[arg(long, requires = "hosts")]
+        process: Option<usize>,
+        /// Stop at about this many states. A world that is stopped is BOUNDED.
+        #[arg(long)]
+        states: Option<usize>,
+        /// Beyond so many megabytes, states that wait to be expanded wait on disk, in the folder
+        /// for temporary files. What was met stays in memory.
+        #[arg(long, conflicts_with_all = ["workers", "hosts"])]
+        memory: Option<usize>,
         /// Say what fired in each world, and how often.
         #[arg(long)]
         coverage: bool,
@@ -49,6 +73,27 @@ enum Command {
         /// As a sequence diagram, in SVG.
         #[arg(long)]
         svg: bool,
+    },
+    /// Walks at random through a world that is too large to exhaust. This finds flaws, and proves
+    /// nothing.
+    Simulate {
+        /// Which protocol.
+        protocol: String,
+        /// Which world; the first if neither is named.
+        #[arg(long, conflicts_with = "flaw")]
+        world: Option<String>,
+        /// Which flaw.
+        #[arg(long)]
+        flaw: Option<String>,
+        /// Two runs with one seed are the same.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many walks.
+        #[arg(long, default_value_t = 10_000)]
+        walks: usize,
+        /// How many steps each takes at most.
+        #[arg(long, default_value_t = 200)]
+        steps: usize,
     },
     /// Opens stateright's Explorer, at the counterexample if there is one.
     Explore {
@@ -82,22 +127,49 @@ fn main() -> ExitCode {
             world,
             deep,
             exact,
+            workers,
+            hosts,
+            process,
+            states,
+            memory,
             coverage,
             format,
-        } => {
+        } => hosts_of(hosts.as_deref(), process).and_then(|hosts| {
             let how = How {
+                options: Options {
+                    exact,
+                    states_max: states,
+                    memory: memory.map(|megabytes| megabytes.saturating_mul(1_000_000)),
+                    ..Options::default()
+                },
+                crew: Crew {
+                    workers: workers.into(),
+                    hosts,
+                },
+            };
+            let shown = Shown {
                 deep,
-                exact,
                 coverage,
                 format,
             };
-            check(&protocols, world.as_deref(), how)
-        }
+            check(&protocols, world.as_deref(), &how, shown)
+        }),
         Command::Story {
             protocol,
             flaw,
             svg,
         } => tell(&protocol, &flaw, svg),
+        Command::Simulate {
+            protocol,
+            world,
+            flaw,
+            seed,
+            walks,
+            steps,
+        } => {
+            let walks = Walks { seed, walks, steps };
+            walk(&protocol, world.or(flaw).as_deref(), walks)
+        }
         Command::Explore {
             protocol,
             world,
@@ -148,17 +220,34 @@ fn nearest(name: &str, known: impl Iterator<Item = String>) -> String {
     format!("the nearest are {}", known.join(", "))
 }
 
-/// How to check, and what to print of it.
+/// The processes that search together, if a file lists them.
+fn hosts_of(list: Option<&Path>, process: Option<usize>) -> Result<Option<Hosts>, String> {
+    let (Some(path), Some(process)) = (list, process) else {
+        return Ok(None);
+    };
+    let list = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    Hosts::new(&list, process)
+        .map(Some)
+        .map_err(|problem| format!("{}: {problem}", path.display()))
+}
+
+/// What to check, and what to print of it.
 #[derive(Clone, Copy)]
-struct How {
+struct Shown {
     deep: bool,
-    exact: bool,
     coverage: bool,
     format: Format,
 }
 
-fn check(names: &[String], world: Option<&str>, how: How) -> Result<ExitCode, String> {
-    let How { deep, format, .. } = how;
+fn check(
+    names: &[String],
+    world: Option<&str>,
+    how: &How,
+    shown: Shown,
+) -> Result<ExitCode, String> {
+    let Shown { deep, format, .. } = shown;
+    let stopped = stop_on_interrupt()?;
     let known = protocols();
     let chosen: Vec<&Protocol> = match names {
         [] => known.iter().collect(),
@@ -185,11 +274,21 @@ fn check(names: &[String], world: Option<&str>, how: How) -> Result<ExitCode, St
             if exhibit.depth() == Depth::Deep && !deep && world.is_none() {
                 continue;
             }
-            let mut watch = |progress: &Progress| show(&exhibit.name(), exhibit.claim(), progress);
-            let report = exhibit.check(how.exact, &mut watch);
+            if stopped.load(Ordering::Relaxed) {
+                break;
+            }
+            let mut watch = |progress: &Progress| {
+                show(&exhibit.name(), exhibit.claim(), progress);
+                if stopped.load(Ordering::Relaxed) {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            };
+            let report = exhibit.check(how, &mut watch)?;
             if format == Format::Text {
                 row(&report);
-                if how.coverage {
+                if shown.coverage {
                     let fired = report.coverage.iter().map(ToString::to_string);
                     println!("    {}", fired.collect::<Vec<_>>().join(", "));
                 }
@@ -214,12 +313,29 @@ fn check(names: &[String], world: Option<&str>, how: How) -> Result<ExitCode, St
                  that two were taken for one"
             ),
         }
+        if stopped.load(Ordering::Relaxed) {
+            println!("stopped: what was not explored is not vouched for");
+        }
         match surprises {
             0 => println!("{} of {} as claimed", reports.len(), reports.len()),
             some => println!("{some} of {} NOT as claimed", reports.len()),
         }
     }
     Ok(ExitCode::from(u8::from(0 < surprises)))
+}
+
+/// Becomes true when the user presses Ctrl-C: the search then ends with what it has. At the second
+/// time the process ends.
+fn stop_on_interrupt() -> Result<Arc<AtomicBool>, String> {
+    let stopped = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stopped);
+    let handler = move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    };
+    ctrlc::set_handler(handler).map_err(|error| format!("cannot listen for Ctrl-C: {error}"))?;
+    Ok(stopped)
 }
 
 fn header(protocol: &Protocol) {
@@ -262,16 +378,18 @@ fn show(world: &str, claim: Claim, progress: &Progress) {
     let (rate, share) = (
         progress.unique as f64 / progress.elapsed.as_secs_f64().max(1e-9),
         match claim {
-            Claim::Holds { unique, .. } => format!(
-                "{:.0}% of",
-                100.0 * progress.unique as f64 / unique.max(1) as f64
-            ),
+            Claim::Holds { unique, .. } => {
+                let done = progress.unique as f64 / unique.max(1) as f64;
+                let left = progress.elapsed.as_secs_f64() * (1.0 / done - 1.0);
+                let left = Duration::try_from_secs_f64(left.round()).unwrap_or_default();
+                format!(", {:.0}%, {left:?} left", 100.0 * done)
+            }
             Claim::Falls { .. } => String::new(),
         },
     );
     let _ = write!(
         out,
-        "\r\x1b[K{world}: {} states {share} ({rate:.0}/s), depth {}, queue {}, memory {} MB",
+        "\r\x1b[K{world}: {} states{share} ({rate:.0}/s), depth {}, queue {}, memory {} MB",
         progress.unique,
         progress.depth,
         progress.queue,
@@ -300,7 +418,7 @@ fn tell(protocol: &str, flaw: &str, svg: bool) -> Result<ExitCode, String> {
     let told = if svg {
         exhibit.diagram()
     } else {
-        exhibit.check(false, &mut |_| {}).story
+        exhibit.check(&How::default(), &mut unwatched)?.story
     };
     match told {
         Some(told) => {
@@ -313,16 +431,57 @@ fn tell(protocol: &str, flaw: &str, svg: bool) -> Result<ExitCode, String> {
     }
 }
 
+fn walk(protocol: &str, name: Option<&str>, walks: Walks) -> Result<ExitCode, String> {
+    let known = protocols();
+    let exhibit = choose(find(&known, protocol)?, name)?;
+    let stopped = stop_on_interrupt()?;
+    let mut watch = |walk: usize| {
+        if walk.is_multiple_of(100) && std::io::stderr().is_terminal() {
+            eprint!(
+                "\r\x1b[K{}: {walk} of {} walks",
+                exhibit.name(),
+                walks.walks
+            );
+        }
+        if stopped.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    };
+    let found = exhibit.simulate(walks, &mut watch);
+    clear();
+    println!(
+        "{}: {} walks with seed {}, {} steps in all",
+        exhibit.name(),
+        found.walks,
+        walks.seed,
+        found.steps
+    );
+    for (promise, shown) in found.shown {
+        let word = if shown { "met" } else { "not met" };
+        println!("  {word}: {promise}");
+    }
+    if let Some((_, story)) = found.broken {
+        println!("\n{story}");
+        return Ok(ExitCode::from(1));
+    }
+    println!("no promise was broken, which proves nothing");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The world or flaw of this name, or the first world.
+fn choose<'a>(protocol: &'a Protocol, name: Option<&str>) -> Result<&'a dyn Exhibit, String> {
+    if let Some(name) = name {
+        return find_exhibit(protocol, name);
+    }
+    let first = protocol.worlds.first();
+    (first.map(|exhibit| &**exhibit)).ok_or_else(|| "this protocol has no worlds".to_owned())
+}
+
 fn explore(protocol: &str, name: Option<&str>, address: SocketAddr) -> Result<ExitCode, String> {
     let known = protocols();
-    let protocol = find(&known, protocol)?;
-    let exhibit = match name {
-        Some(name) => find_exhibit(protocol, name)?,
-        None => &**protocol
-            .worlds
-            .first()
-            .ok_or("this protocol has no worlds")?,
-    };
+    let exhibit = choose(find(&known, protocol)?, name)?;
     // The Explorer would panic: so the address is tried first.
     drop(TcpListener::bind(address).map_err(|error| {
         format!("cannot listen at {address}: {error}; choose another with --address")

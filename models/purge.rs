@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use quorate::machine::Machine;
 
 use crate::action::Action;
+use crate::audit::visit;
 use crate::ghost::Ghost;
 use crate::snapshot::Snapshot;
 use crate::world::World;
@@ -40,46 +41,34 @@ pub fn obligations<M: Machine, G: Ghost<M>>(
     let mut world = make();
     world.dead = None;
     let mut done = Discharged::default();
-    let mut seen = HashSet::from([world.initial()]);
-    let mut waiting = vec![world.initial()];
-    while let Some(last) = waiting.pop() {
+    let seen = visit(&world, |last, successors| {
         let dead: Vec<_> = (last.network.iter())
-            .filter(|letter| judge.is_dead(&last, letter))
+            .filter(|letter| judge.is_dead(last, letter))
             .cloned()
             .collect();
         for letter in &dead {
-            let Some(next) = world.apply(&last, &Action::Deliver(letter.clone())) else {
-                done.inert += 1;
+            done.inert += 1;
+            let Some(next) = world.apply(last, &Action::Deliver(letter.clone())) else {
                 continue;
             };
-            let inert = observable(&judge, &next) == observable(&judge, &last);
+            let inert = observable(&judge, &next) == observable(&judge, last);
             if last.node(letter.to).is_some_and(|node| node.up().is_some()) && !inert {
                 return Err(format!("{letter:?} was called dead, and changed {last:?}"));
             }
-            done.inert += 1;
         }
-        let mut failure = None;
-        world.each_action(&last, |action| {
-            let Some(next) = world.apply(&last, &action) else {
-                return;
-            };
-            if let Some(risen) = dead.iter().find(|letter| !judge.is_dead(&next, letter)) {
-                failure = Some(format!(
+        for (action, next) in successors {
+            if let Some(risen) = dead.iter().find(|letter| !judge.is_dead(next, letter)) {
+                return Err(format!(
                     "{risen:?} was dead, and rose by {action:?} in {last:?}"
                 ));
             }
             done.stays_dead += dead.len();
-            if seen.insert(next.clone()) {
-                waiting.push(next);
-            }
-        });
-        if let Some(failure) = failure {
-            return Err(failure);
         }
-    }
+        Ok(())
+    })?;
     done.states = seen.len();
     let expected: HashSet<_> = seen.iter().map(|state| observable(&judge, state)).collect();
-    let found = reachable(&judge);
+    let found = visit(&judge, |_, _| Ok(()))?;
     done.reduced = found.len();
     if expected == found {
         Ok(done)
@@ -103,19 +92,4 @@ fn observable<M: Machine, G: Ghost<M>>(
         network,
         ..state.clone()
     }
-}
-
-fn reachable<M: Machine, G: Ghost<M>>(world: &World<M, G>) -> HashSet<Snapshot<M, G>> {
-    let mut seen = HashSet::from([world.initial()]);
-    let mut waiting = vec![world.initial()];
-    while let Some(last) = waiting.pop() {
-        world.each_action(&last, |action| {
-            if let Some(next) = world.apply(&last, &action)
-                && seen.insert(next.clone())
-            {
-                waiting.push(next);
-            }
-        });
-    }
-    seen
 }

@@ -15,6 +15,7 @@ use crate::ghost::Ghost;
 use crate::history::{self, History, OperationId, RegisterCall, RegisterReply};
 use crate::purge::{self, Discharged};
 use crate::snapshot::{Client, Letter, Node, Snapshot};
+use crate::symmetry;
 use crate::world::{Disk, World};
 
 mod flaws;
@@ -167,6 +168,15 @@ const THREE: Cluster = Cluster {
 const TWO: Cluster = Cluster {
     replicas: 2,
     ..THREE
+};
+
+/// Replicas that are alike, for nobody writes at them: a tag names its writer, and breaks ties by it.
+const FIVE: Cluster = Cluster {
+    replicas: 5,
+    apart: 2,
+    read: 3,
+    write: 3,
+    reads: Reads::Atomic,
 };
 
 impl Cluster {
@@ -380,9 +390,15 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
                 .says("three replicas, one cut of any shape; one client puts, another gets")
                 .cuts(Cut::all(3), 1)
         }),
-        Claimed::holds(122_202, 602_149, || {
+        Claimed::holds(24_870, 121_831, || {
             right("clients-apart", Cluster { apart: 2, ..THREE }, &["A", "rr"])
                 .says("three replicas; the calls are made at two nodes that are none")
+                .symmetric(everyone(THREE))
+        }),
+        Claimed::holds(420_982, 3_578_855, || {
+            right("five", FIVE, &["A", "rr"])
+                .says("five replicas; the calls are made at two nodes that are none")
+                .symmetric(everyone(FIVE))
         }),
         Claimed::holds(6_517, 15_805, || {
             right(
@@ -580,6 +596,42 @@ pub fn obligations() -> Result<Vec<Discharged>, String> {
                 .purging(sender_is_done, receiver_is_done_but_with_stores)
         })?,
     ])
+}
+
+/// What the worlds whose replicas are alike owe for that, in smaller ones.
+///
+/// # Errors
+///
+/// Says which obligation fails, and where.
+pub fn mirrored() -> Result<Vec<symmetry::Discharged>, String> {
+    let apart = |cluster: Cluster, clients: &'static [&'static str]| {
+        symmetry::obligations(move || {
+            right(
+                "mirrored",
+                Cluster {
+                    apart: 1,
+                    ..cluster
+                },
+                clients,
+            )
+            .symmetric(everyone(cluster))
+        })
+    };
+    Ok(vec![
+        apart(THREE, &["A", "r"])?,
+        apart(TWO, &["A", "B", "r"])?,
+    ])
+}
+
+/// The same of replicas at which clients write: a tag names its writer, and of two tags of one number
+/// the later writer's is the larger. So writers are not alike. It must fail, or the obligations prove
+/// nothing.
+///
+/// # Errors
+///
+/// Always, if all is well.
+pub fn mirrored_wrongly() -> Result<symmetry::Discharged, String> {
+    symmetry::obligations(|| right("mirrored", TWO, &["A", "B"]).symmetric(everyone(TWO)))
 }
 
 /// The same, of a machine for which the rule is wrong: a store that is stale for the right machine is

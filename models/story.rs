@@ -133,12 +133,22 @@ pub fn difference<M: Machine, G: Ghost<M>>(
     text
 }
 
+/// Where a path comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// An exhaustive search, level by level: it is a shortest one.
+    Search,
+    /// A random walk.
+    Walk,
+}
+
 /// The page of a path that settles a promise: byte for byte the same in every run.
 pub fn page<M: Machine, G: Ghost<M>>(
     world: &World<M, G>,
     promise: &str,
     kind: Kind,
     path: &[Action<M>],
+    source: Source,
 ) -> String {
     let mut text = String::new();
     let outcome = match kind {
@@ -151,12 +161,13 @@ pub fn page<M: Machine, G: Ghost<M>>(
         1 => "1 step".to_owned(),
         count => format!("{count} steps"),
     };
+    let least = match source {
+        Source::Search => "and none is shorter",
+        Source::Walk => "all of them needed, but others may be shorter",
+    };
     let _ = writeln!(text, "# {}", world.name());
     let _ = writeln!(text, "# {}", world.summary());
-    let _ = writeln!(
-        text,
-        "# \"{promise}\" {outcome}; {count}, and none is shorter\n"
-    );
+    let _ = writeln!(text, "# \"{promise}\" {outcome}; {count}, {least}\n");
     for (number, pair) in (1..).zip(steps.windows(2)) {
         let [(last, Some(action)), (next, _)] = pair else {
             continue;

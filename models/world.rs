@@ -97,6 +97,8 @@ pub struct World<M: Machine, G: Ghost<M>> {
     pub(crate) promises: Vec<Promise<M, G>>,
     pub(crate) boundary: Option<Boundary<M, G>>,
     pub(crate) dead: Option<Dead<M>>,
+    /// Nodes that are alike, kind by kind: see [`World::symmetric`].
+    pub(crate) alike: Vec<NodeSet>,
     pub(crate) never: Vec<&'static str>,
     pub(crate) latches: Latches,
     pub(crate) memory: Memory<M, G>,
@@ -134,6 +136,7 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
             promises: Vec::new(),
             boundary: None,
             dead: None,
+            alike: Vec::new(),
             never: Vec::new(),
             latches: Latches::default(),
             memory: Memory::default(),
@@ -246,6 +249,47 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
             sender: Arc::new(sender),
             receiver: Arc::new(receiver),
         });
+        self
+    }
+
+    /// Says that these nodes are alike: the engine then looks at one of each state's mirror images,
+    /// which differ only in which of these nodes is which. May be said of several sets of nodes.
+    ///
+    /// This is a reduction, and it is only as good as what it says.
+    /// [`crate::symmetry::obligations`] checks it, in every state of the same world without it.
+    /// stateright's checkers take no notice of it.
+    ///
+    /// # Panics
+    ///
+    /// If one of the nodes is in such a set already, or there is no such node.
+    #[must_use]
+    pub fn symmetric(mut self, nodes: NodeSet) -> Self {
+        let known = self.alike.iter().flat_map(|kind| kind.iter());
+        let mut known: NodeSet = known.collect();
+        assert!(
+            nodes.iter().all(|node| known.insert(node)),
+            "a node is of one kind"
+        );
+        let all = NodeSet::first(self.machines.len());
+        assert!(
+            nodes.is_subset(all),
+            "{nodes} are not all nodes of this world"
+        );
+        self.alike.push(nodes);
+        self
+    }
+
+    /// The same world with every mirror image of every state.
+    #[must_use]
+    pub fn asymmetric(mut self) -> Self {
+        self.alike.clear();
+        self
+    }
+
+    /// The same world with nothing forgotten.
+    #[must_use]
+    pub fn unpurged(mut self) -> Self {
+        self.dead = None;
         self
     }
 

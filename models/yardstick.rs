@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::ghost::NoGhost;
 use crate::world::World;
 
+pub mod paxos_commit;
+
 /// Gray and Lamport's `TwoPhase`, in their own abstraction: nobody fails, and whatever a node may do
 /// of its own accord is an alarm.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -19,6 +19,7 @@
 extern crate alloc;
 
 pub mod clock;
+pub mod commit;
 pub mod data;
 pub mod machine;
 pub mod quorum;

@@ -1,6 +1,7 @@
 //! The engine does what the world says, on worlds that nobody chose.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -8,7 +9,9 @@ use quorate::data::NodeSet;
 use quorate::machine::{self, Machine, NodeId, Outbox, State};
 use quorate_models::action::Cut;
 use quorate_models::audit::{Audit, audit};
-use quorate_models::engine::{Checked, Options, Stop, example, search};
+use quorate_models::engine::{
+    Checked, Crew, Hosts, Options, Outcome, Stop, example, search, search_with, unwatched,
+};
 use quorate_models::ghost::Ghost;
 use quorate_models::path::replay;
 use quorate_models::promise::Kind;
@@ -261,7 +264,7 @@ impl Plan {
             states_max: Some(4_000),
             ..Options::default()
         };
-        let outcome = search(&self.world(), few, &mut |_| {});
+        let outcome = search(&self.world(), few, &mut unwatched);
         (outcome.unique < 4_000).then(|| audit(self.world()))
     }
 }
@@ -281,7 +284,7 @@ proptest! {
         let world = plan.world();
         for exact in [false, true] {
             let options = Options { exact, ..Options::default() };
-            let outcome = search(&world, options, &mut |_| {});
+            let outcome = search(&world, options, &mut unwatched);
             let settled = outcome.findings.iter().map(|finding| finding.steps).collect();
             let found = Audit {
                 unique: outcome.unique,
@@ -302,7 +305,7 @@ proptest! {
             return Ok(());
         }
         let world = plan.world();
-        let outcome = search(&world, Options::default(), &mut |_| {});
+        let outcome = search(&world, Options::default(), &mut unwatched);
         for finding in outcome.findings {
             let path = example(&world, finding.promise);
             prop_assert_eq!(path.as_ref().map(Vec::len), finding.steps);
@@ -321,13 +324,119 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn several_workers_find_what_one_finds(plan in plan(), workers in 2..5_usize) {
+        if plan.audit().is_none() {
+            return Ok(());
+        }
+        let world = Arc::new(plan.world());
+        for (exact, stop) in [(false, Stop::Never), (true, Stop::Never), (false, Stop::AtViolation)] {
+            let options = Options { exact, stop, ..Options::default() };
+            let crew = Crew { workers, ..Crew::default() };
+            let alone = search(&world, options, &mut unwatched);
+            let together = search_with(&world, options, &crew, &mut unwatched).expect("workers");
+            prop_assert_eq!(facts(&together), facts(&alone));
+        }
+    }
+}
+
+/// What must not depend on who searched.
+fn facts<M: Machine>(outcome: &Outcome<M>) -> String {
+    let Outcome {
+        unique,
+        generated,
+        depth,
+        cut_off,
+        waiting,
+        elapsed: _,
+        sizes: _,
+        coverage,
+        bytes: _,
+        findings,
+        verdict,
+        story,
+    } = outcome;
+    // What never fired may have been met on the way to a verdict, or not.
+    let fired = coverage.iter().filter(|fired| 0 < fired.times);
+    let coverage: Vec<_> = fired.collect();
+    format!(
+        "{:?}",
+        (
+            unique, generated, depth, cut_off, waiting, coverage, findings, verdict, story
+        )
+    )
+}
+
+/// Set in the second process of the test below.
+const SECOND: &str = "QUORATE_TEST_SECOND_PROCESS";
+
+fn bad_world() -> Arc<World<quorate_models::yardstick::TwoPhase, quorate_models::ghost::NoGhost>> {
+    Arc::new(two_phase(6).always("few messages", |state| state.network.len() < 9))
+}
+
+fn as_process(list: &str, process: usize) -> String {
+    let hosts = Hosts::new(list, process).expect("a list of hosts");
+    let crew = Crew {
+        workers: 2,
+        hosts: Some(hosts),
+    };
+    let outcome = search_with(&bad_world(), Options::default(), &crew, &mut unwatched);
+    facts(&outcome.expect("the other process comes"))
+}
+
+#[test]
+fn two_processes_find_what_one_finds() {
+    if let Ok(list) = std::env::var(SECOND) {
+        println!("found: {}", as_process(&list, 1));
+        return;
+    }
+    // Ports that are free now.
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr());
+    let (one, other) = (free().expect("a port"), free().expect("a port"));
+    let list = format!("{one} # this process\n\n{other}\n");
+    let this = std::env::current_exe().expect("a test has a file");
+    let second = std::process::Command::new(this)
+        .args([
+            "--exact",
+            "two_processes_find_what_one_finds",
+            "--nocapture",
+        ])
+        .env(SECOND, &list)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("a test can be run again");
+    let first = as_process(&list, 0);
+    let second = second.wait_with_output().expect("the second process ends");
+    let said = String::from_utf8_lossy(&second.stdout);
+    assert!(said.contains(&format!("found: {first}")), "{said}");
+    let alone = search(&bad_world(), Options::default(), &mut unwatched);
+    assert_eq!(first, facts(&alone));
+    assert_eq!(alone.unique, 50_816);
+    assert!(alone.story.is_some());
+}
+
+#[test]
+fn a_list_of_hosts_says_what_is_wrong_with_it() {
+    let complaint = |list, process| Hosts::new(list, process).expect_err("a bad list");
+    assert!(complaint("127.0.0.1:1", 0).contains("at least two"));
+    assert!(complaint("127.0.0.1:1\nhere\n", 0).contains("\"here\" is no host:port"));
+    assert!(complaint("a:1\nb:2", 2).contains("there is no process 2"));
+}
+
 #[test]
 fn a_budget_is_no_verdict() {
     let options = Options {
         states_max: Some(100),
         ..Options::default()
     };
-    let outcome = search(&two_phase(4), options, &mut |_| {});
+    let outcome = search(&two_phase(4), options, &mut unwatched);
     assert_eq!(outcome.verdict.to_string(), "BOUNDED");
     assert!(outcome.unique < 1_568 && 0 < outcome.waiting);
     let stop = Stop::AtViolation;
@@ -335,9 +444,28 @@ fn a_budget_is_no_verdict() {
         stop,
         ..Options::default()
     };
-    let outcome = search(&two_phase(4), options, &mut |_| {});
+    let outcome = search(&two_phase(4), options, &mut unwatched);
     assert_eq!(outcome.verdict.to_string(), "EXHAUSTED");
     assert_eq!((outcome.unique, outcome.waiting), (1_568, 0));
+}
+
+#[test]
+fn states_that_wait_on_disk_are_expanded_all_the_same() {
+    let on_disk = Options {
+        memory: Some(0),
+        ..Options::default()
+    };
+    let world = two_phase(6);
+    let outcome = search(&world, on_disk, &mut unwatched);
+    let in_memory = search(&world, Options::default(), &mut unwatched);
+    assert_eq!(facts(&outcome), facts(&in_memory));
+    let few = Options {
+        states_max: Some(20_000),
+        ..on_disk
+    };
+    let outcome = search(&world, few, &mut unwatched);
+    assert_eq!(outcome.verdict.to_string(), "BOUNDED");
+    assert!(20_000 <= outcome.unique && 0 < outcome.waiting && outcome.waiting < outcome.unique);
 }
 
 #[test]

@@ -8,10 +8,11 @@ use quorate::data::NodeSet;
 use quorate::machine::{Machine, NodeId, Outbox, State};
 use quorate_models::action::{Action, Cut};
 use quorate_models::audit::audit;
-use quorate_models::engine::{Options, Outcome, Stop, Verdict, search};
+use quorate_models::engine::{Options, Outcome, Stop, Verdict, search, unwatched};
 use quorate_models::ghost::{Ghost, NoGhost};
 use quorate_models::promise::Kind;
 use quorate_models::snapshot::{Fault, Letter};
+use quorate_models::story::Source;
 use quorate_models::world::{Disk, NO_PANIC, Traitor, World};
 use quorate_models::yardstick::{Stage, TwoPhase, Whim, two_phase};
 use serde::{Deserialize, Serialize};
@@ -24,11 +25,11 @@ fn refute<M: Machine, G: Ghost<M>>(world: &World<M, G>) -> Outcome<M> {
         stop,
         ..Options::default()
     };
-    search(world, options, &mut |_| {})
+    search(world, options, &mut unwatched)
 }
 
 fn states(world: &World<TwoPhase, NoGhost>) -> (usize, usize) {
-    let outcome = search(world, Options::default(), &mut |_| {});
+    let outcome = search(world, Options::default(), &mut unwatched);
     assert_eq!(outcome.verdict, Verdict::Exhausted);
     (outcome.unique, outcome.generated)
 }
@@ -211,7 +212,7 @@ fn a_panic_is_a_refutation_with_its_story() {
     assert_eq!(outcome.verdict, Verdict::Refuted { promise: NO_PANIC });
     let path = outcome.story.as_ref().expect("it fell");
     assert_eq!(path.len(), 3, "two alarms, and the message of the second");
-    let page = quorate_models::story::page(&world, NO_PANIC, Kind::Always, path);
+    let page = quorate_models::story::page(&world, NO_PANIC, Kind::Always, path, Source::Search);
     assert!(page.contains("n1 panics: assertion"), "{page}");
     let (end, _) = quorate_models::path::replay(&world, path)
         .pop()
@@ -251,14 +252,14 @@ fn an_honest_disk_keeps_what_it_acknowledged_and_a_lying_one_does_not() {
 #[test]
 fn a_boundary_is_said_and_counted() {
     let world = counters(9).within(|snapshot| snapshot.network.len() < 3);
-    let outcome = search(&world, Options::default(), &mut |_| {});
+    let outcome = search(&world, Options::default(), &mut unwatched);
     assert!(matches!(outcome.verdict, Verdict::Bounded { cut_off, waiting: 0 } if 0 < cut_off));
 }
 
 #[test]
 fn a_sometimes_that_never_comes_true_refutes() {
     let world = counters(9).sometimes("a count of four", |s| s.disks().any(|(_, c)| c.0 == 4));
-    let outcome = search(&world, Options::default(), &mut |_| {});
+    let outcome = search(&world, Options::default(), &mut unwatched);
     let promise = "a count of four";
     assert_eq!(outcome.verdict, Verdict::Refuted { promise });
 }
@@ -322,11 +323,17 @@ fn a_story_is_the_same_in_every_run_and_none_is_shorter() {
                 .running()
                 .all(|(id, state)| id.0 == 3 || state.volatile != Stage::Committed)
         });
-        let outcome = search(&world, Options::default(), &mut |_| {});
+        let outcome = search(&world, Options::default(), &mut unwatched);
         let path = outcome.story.expect("somebody commits");
         // Three prepare, three are heard, the manager decides, one hears of it.
         assert_eq!(path.len(), 8);
-        quorate_models::story::page(&world, "nobody commits", Kind::Always, &path)
+        quorate_models::story::page(
+            &world,
+            "nobody commits",
+            Kind::Always,
+            &path,
+            Source::Search,
+        )
     };
     assert_eq!(story(), story());
 }

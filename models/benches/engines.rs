@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use cpu_time::ProcessTime;
 use quorate::machine::Machine;
-use quorate_models::engine::{Options, Verdict, search};
+use quorate_models::engine::{Options, Verdict, search, unwatched};
 use quorate_models::ghost::Ghost;
 use quorate_models::world::World;
 use quorate_models::yardstick;
@@ -164,7 +164,7 @@ fn ours<M: Machine, G: Ghost<M>>(world: &World<M, G>, exact: bool) -> usize {
         exact,
         ..Options::default()
     };
-    let outcome = search(world, options, &mut |_| ());
+    let outcome = search(world, options, &mut unwatched);
     assert_eq!(outcome.verdict, Verdict::Exhausted, "{}", world.name());
     outcome.unique
 }

@@ -7,7 +7,7 @@ use quorate::machine::Machine;
 use stateright::{Checker, Path};
 
 use super::space::Space;
-use super::{Options, Outcome, search, story};
+use super::{Options, Outcome, search, story, unwatched};
 use crate::action::Action;
 use crate::ghost::Ghost;
 use crate::snapshot::Snapshot;
@@ -26,7 +26,7 @@ pub struct Checked<M: Machine, G: Ghost<M>> {
 impl<M: Machine, G: Ghost<M>> Checked<M, G> {
     /// Searches the world, and then as far as each discovery for the path to it.
     pub fn new(world: World<M, G>, options: Options) -> Self {
-        let outcome = search(&world, options, &mut |_| {});
+        let outcome = search(&world, options, &mut unwatched);
         let mut space = Space::new(&world);
         let mut discoveries = HashMap::new();
         for (place, finding) in outcome.findings.iter().enumerate() {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use quorate::machine::Machine;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::space::{Space, What};
 use crate::ghost::Ghost;
@@ -16,7 +16,7 @@ use crate::snapshot::Node;
 use crate::world::Disk;
 
 /// A kind of thing that can happen, and how often it did and changed something.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fired {
     /// What: `deliver Query`, `ring Retry`, `call Put`, `crash`, `restart`, `restart, writes lost`,
     /// `cut`, `heal`, `lie`.
@@ -29,6 +29,16 @@ impl fmt::Display for Fired {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.what, self.times)
     }
+}
+
+/// What fired for two engines together.
+pub(super) fn join(one: Vec<Fired>, other: Vec<Fired>) -> Vec<Fired> {
+    let mut times = BTreeMap::new();
+    for Fired { what, times: more } in one.into_iter().chain(other) {
+        *times.entry(what).or_insert(0) += more;
+    }
+    let fired = times.into_iter().map(|(what, times)| Fired { what, times });
+    fired.collect()
 }
 
 /// The name of a variant, and of the one inside it if there is one: of `Vote(Granted { .. })` it is

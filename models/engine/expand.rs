@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use quorate::machine::{Machine, NodeId};
 
-use super::space::{Lies, NONE, Placed, Row, Sink, Space, Stepped, What};
+use super::space::{Born, Lies, NONE, Placed, Row, Sink, Space, Stepped, What};
 use crate::action::Cut;
 use crate::ghost::Ghost;
 use crate::shared::{Shared, fingerprint};
@@ -318,7 +318,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         1
     }
 
-    fn crashed(&mut self, node: u32) -> Option<u32> {
+    pub(super) fn crashed(&mut self, node: u32) -> Option<u32> {
         let Placed {
             place,
             content,
@@ -330,7 +330,9 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         }
         let down = Shared::new(content.crashed()?);
         let place = *place;
+        let known = self.nodes.len();
         let down = self.node(place, &down);
+        self.bear(0, known, Born::Crash(node));
         self.nodes.get_mut(node).crashed = down;
         Some(down)
     }
@@ -364,7 +366,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
     }
 
     /// What a traitor says that heard this.
-    fn lies(&mut self, traitor: usize, heard: Vec<u32>) -> u32 {
+    pub(super) fn lies(&mut self, traitor: usize, heard: Vec<u32>) -> u32 {
         let print = fingerprint(&(traitor as u64, &heard));
         let is = |other: &Lies| other.traitor == traitor && *other.heard == *heard;
         if let Some(found) = self.lies.find(print, is) {
@@ -381,6 +383,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
                 lies.lies(from, &mut seen)
             }
         };
+        let known = self.letters.len();
         let mut said = Vec::new();
         for (to, message) in told {
             let letter = self.letter(Shared::new(Letter { to, from, message }));
@@ -391,7 +394,9 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             heard: heard.into_boxed_slice(),
             said: said.into_boxed_slice(),
         };
-        self.lies.add(print, lies)
+        let number = self.lies.add(print, lies);
+        self.bear(1, known, Born::Lie(number));
+        number
     }
 }
 

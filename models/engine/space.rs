@@ -18,6 +18,7 @@ use std::ops::Range;
 
 use hashbrown::HashMap;
 use quorate::machine::{Machine, NodeId};
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::intern::Interned;
@@ -28,6 +29,7 @@ use crate::memory::{Effect, Occurrence};
 use crate::promise::{Condition, Kind};
 use crate::shared::{Shared, fingerprint};
 use crate::snapshot::{Broken, Client, Letter, Node, Snapshot};
+use crate::symmetry::{Look, Renaming};
 use crate::world::World;
 
 /// A state: the number of each node, of the outer, and of each message that was sent, increasing.
@@ -83,6 +85,27 @@ pub(super) struct Sent<T> {
     rank: u32,
 }
 
+/// How a part came about: what another engine needs to make it for itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Born {
+    /// It is part of the initial state, or it was never met.
+    Initial,
+    /// In this step.
+    Step(u32),
+    /// By the crash of this node.
+    Crash(u32),
+    /// It is among these lies.
+    Lie(u32),
+    /// From this outer, by what this step told.
+    Tell(u32, u32),
+    /// From this outer, when this client asked at this place.
+    Ask(u32, u32, u32),
+    /// From this outer, when the node at this place crashed.
+    Bury(u32, u32),
+    /// From this outer, by a cut or its healing.
+    Cut(u32),
+}
+
 /// A step of a node: it is computed once.
 #[derive(Clone, Copy)]
 pub(super) struct Stepped {
@@ -105,7 +128,7 @@ pub(super) struct Detail<M: Machine> {
 }
 
 /// What happens at a node, in numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum What {
     /// This message arrives.
     Letter(u32),
@@ -133,6 +156,8 @@ struct Telling<M: Machine> {
     node: NodeId,
     events: Vec<M::Event>,
     broken: Option<Shared<Broken>>,
+    /// The step that told it first.
+    step: u32,
 }
 
 /// All of a state but its nodes and its messages.
@@ -146,7 +171,7 @@ pub(super) struct Outer<M: Machine, G: Ghost<M>> {
     /// The promises that it breaks, and those that it shows, of those that look at nothing else.
     settles: u64,
     /// The outers that a cut, or healing it, leads to.
-    cuts: Option<Box<[u32]>>,
+    pub(super) cuts: Option<Box<[u32]>>,
 }
 
 /// A world, as far as it was met.
@@ -183,6 +208,8 @@ pub(super) struct Space<'w, M: Machine, G: Ghost<M>> {
     pub(super) lies: Interned<Lies>,
     /// How often there were crashes, cuts, healings and lies that changed something.
     pub(super) faults: [u64; 4],
+    /// How each node, each message and each outer came about.
+    born: [Vec<Born>; 3],
     nothing: Shared<Vec<Shared<Letter<M::Message>>>>,
     pub(super) child: Vec<u32>,
 }
@@ -195,7 +222,9 @@ pub(super) struct Lies {
 
 /// How many distinct parts the states of a world are made of, and how many distinct steps were
 /// computed to find them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// Of several workers: how many the one has that has most, for each computes what it needs itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sizes {
     /// Nodes: states, alarms and all.
     pub nodes: usize,
@@ -205,6 +234,17 @@ pub struct Sizes {
     pub outers: usize,
     /// Steps of nodes.
     pub steps: usize,
+}
+
+impl Sizes {
+    pub(super) fn max(self, other: Self) -> Self {
+        Self {
+            nodes: self.nodes.max(other.nodes),
+            messages: self.messages.max(other.messages),
+            outers: self.outers.max(other.outers),
+            steps: self.steps.max(other.steps),
+        }
+    }
 }
 
 /// Where successors go.
@@ -247,6 +287,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             buried: Memo::default(),
             lies: Interned::default(),
             faults: [0; 4],
+            born: Default::default(),
             nothing: Shared::new(Vec::new()),
             child: Vec::new(),
         }
@@ -335,6 +376,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             moves: None,
             views: Views::default(),
         };
+        self.born[0].push(Born::Initial);
         self.nodes.add(print, placed)
     }
 
@@ -355,6 +397,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             to,
             rank: 0,
         };
+        self.born[1].push(Born::Initial);
         let letter = self.letters.add(print, sent);
         self.ranked.insert(at, letter);
         for (rank, letter) in (0..).zip(&self.ranked).skip(at) {
@@ -376,6 +419,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             .clients
             .put(fingerprint(&stub.clients), stub.clients.clone());
         let settles = settles(self.world, &stub);
+        self.born[2].push(Born::Initial);
         self.outers.add(
             print,
             Outer {
@@ -397,6 +441,87 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             Some((u32::try_from(client).ok()?, call))
         });
         numbered.collect()
+    }
+
+    /// How a part came about.
+    pub(super) fn born(&self, kind: usize, part: u32) -> Born {
+        self.born[kind][part as usize]
+    }
+
+    /// What was not there before there were `count` parts of this kind was born just now.
+    pub(super) fn bear(&mut self, kind: usize, count: usize, born: Born) {
+        for part in &mut self.born[kind][count..] {
+            *part = born;
+        }
+    }
+
+    // Mirror images. The kinds of parts: 0 a node, 1 a message, 2 an outer.
+
+    /// How many parts of a kind there are.
+    pub(super) fn count(&self, kind: usize) -> usize {
+        match kind {
+            0 => self.nodes.len(),
+            1 => self.letters.len(),
+            _ => self.outers.len(),
+        }
+    }
+
+    /// What a part looks like.
+    pub(super) fn look(&self, kind: usize, part: u32, look: &Look<'_>) -> u64 {
+        match kind {
+            0 => {
+                let Placed { place, content, .. } = self.nodes.get(part);
+                look.of_node(NodeId(*place as u64), content)
+            }
+            1 => look.of_letter(&self.letters.get(part).content),
+            _ => {
+                let stub = &self.outers.get(part).stub;
+                look.of_clients(&stub.clients, stub.broken.as_deref())
+            }
+        }
+    }
+
+    /// The fingerprint of the image of a part.
+    pub(super) fn image_print(&self, kind: usize, part: u32, renaming: &Renaming) -> u64 {
+        match kind {
+            0 => {
+                let Placed { place, content, .. } = self.nodes.get(part);
+                let to = renaming.node(NodeId(*place as u64));
+                placed(fingerprint(&renaming.content(content)), to.0)
+            }
+            1 => {
+                let letter = renaming.letter(&self.letters.get(part).content);
+                placed(fingerprint(&letter), LETTERS)
+            }
+            _ => {
+                let stub = &self.outers.get(part).stub;
+                placed(fingerprint(&renaming.snapshot(self.world, stub)), OUTERS)
+            }
+        }
+    }
+
+    /// The number of the image of a part.
+    pub(super) fn image(&mut self, kind: usize, part: u32, renaming: &Renaming) -> u32 {
+        match kind {
+            0 => {
+                let Placed { place, content, .. } = self.nodes.get(part);
+                let to = renaming.node(NodeId(*place as u64));
+                let content = Shared::new(renaming.content(content));
+                self.node(
+                    usize::try_from(to.0).expect("a node of this world"),
+                    &content,
+                )
+            }
+            1 => {
+                let letter = renaming.letter(&self.letters.get(part).content);
+                let letter = self.letter(Shared::new(letter));
+                letter.expect("a message to a node of this world")
+            }
+            _ => {
+                let stub = renaming.snapshot(self.world, &self.outers.get(part).stub);
+                self.outer(stub)
+            }
+        }
     }
 
     // What the promises look at.
@@ -508,6 +633,8 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
 
     fn keep(&mut self, before: u32, what: What, effect: Effect<M>) -> u32 {
         let place = self.nodes.get(before).place;
+        let step = u32::try_from(self.stepped.len()).expect("fewer than 2^32 steps");
+        let known = (self.nodes.len(), self.letters.len());
         let after = self.node(place, &effect.after);
         let sent: Vec<u32> = (effect.sent.into_iter())
             .filter_map(|letter| self.letter(letter))
@@ -520,7 +647,9 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         } else {
             (self.sends).put(fingerprint(&bundle), bundle.into_boxed_slice())
         };
-        let tells = self.telling(place, effect.events, effect.broken);
+        self.bear(0, known.0, Born::Step(step));
+        self.bear(1, known.1, Born::Step(step));
+        let tells = self.telling(place, step, effect.events, effect.broken);
         self.stepped.push(Stepped {
             after,
             sends,
@@ -533,12 +662,13 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             armed: effect.armed.into_boxed_slice(),
         });
         self.fired.push(0);
-        u32::try_from(self.stepped.len() - 1).expect("few steps")
+        step
     }
 
     fn telling(
         &mut self,
         place: usize,
+        step: u32,
         events: Vec<M::Event>,
         broken: Option<Shared<Broken>>,
     ) -> u32 {
@@ -557,6 +687,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             node,
             events,
             broken,
+            step,
         };
         self.tellings.add(print, telling)
     }
@@ -641,7 +772,9 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         let telling = self.tellings.get(tells);
         let broken = telling.broken.as_ref();
         (self.world).tell(&mut stub, telling.node, &telling.events, broken);
+        let (known, step) = (self.outers.len(), telling.step);
         let after = self.outer(stub);
+        self.bear(2, known, Born::Tell(outer, step));
         self.told.insert(pair(outer, tells), after);
         after
     }
@@ -654,7 +787,9 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         }
         let mut stub = self.outers.get(outer).stub.clone();
         (self.world).ask(&mut stub, client as usize, NodeId(place as u64));
+        let known = self.outers.len();
         let after = self.outer(stub);
+        self.bear(2, known, Born::Ask(outer, client, short(place)));
         self.asked.insert(key, after);
         after
     }
@@ -667,7 +802,9 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         }
         let mut stub = self.outers.get(outer).stub.clone();
         let budget = self.world.bury(&mut stub, NodeId(place as u64));
+        let known = self.outers.len();
         let after = budget.map_or(NONE, |()| self.outer(stub));
+        self.bear(2, known, Born::Bury(outer, short(place)));
         self.buried.insert(key, after);
         (after != NONE).then_some(after)
     }
@@ -677,6 +814,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             return known.clone();
         }
         let stub = self.outers.get(outer).stub.clone();
+        let known = self.outers.len();
         let mut next = Vec::new();
         match stub.adversary.cut {
             Some(_) => {
@@ -694,6 +832,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             }
             None => {}
         }
+        self.bear(2, known, Born::Cut(outer));
         let next = next.into_boxed_slice();
         self.outers.get_mut(outer).cuts = Some(next.clone());
         next
