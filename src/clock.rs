@@ -25,7 +25,7 @@
 //!   [`Siblings`] are exactly the writes it knows of that no other of them had read. *bounded by the
 //!   physical clocks*: no hybrid clock is ahead of the fastest physical one, so none is further from its
 //!   own than those are from each other. *counted by causes*: a hybrid counter is at most the number of
-//!   causes that share its physical time. *within the drift*: whatever arrives, no hybrid clock is further
+//!   causes that share its physical time, the beginning of all clocks among those at 0. *within the drift*: whatever arrives, no hybrid clock is further
 //!   ahead of its physical one than is allowed.
 //! - **Assumes.** A node keeps its clock on a disk that does not lie, with what it stamps. Nodes do not
 //!   forge stamps; one that does breaks [`Lamport`] and [`Vector`], but drags a [`Hybrid`] no further than the
@@ -36,7 +36,7 @@
 //!   (`strong_clock_condition_falls_when_equal_is_concurrent`) and drops the counts of members that it did not
 //!   know at first (`strong_clock_condition_falls_when_strangers_are_dropped`). Its CAP store versions what it writes
 //!   by a count of its own that no message advances (`clock_condition_falls_without_the_receive_rule`).
-//!   Logical clocks are recommended against skew, and none but the first is written.
+//!   Logical clocks are recommended against skew; `VectorClock` is the only one written.
 
 mod dotted;
 mod hybrid;

@@ -157,7 +157,7 @@ impl<V: fmt::Debug> fmt::Debug for Message<V> {
             Self::Put { context, truth } => {
                 write!(
                     f,
-                    "Put(by a client that read {truth:?}, context {context:?})"
+                    "Put(by a client that was to read {truth:?}, context {context:?})"
                 )
             }
         }

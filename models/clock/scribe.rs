@@ -129,9 +129,11 @@ impl Rule for HybridRule {
     }
 
     fn is_earned(stamp: &HybridTime, causes: &mut dyn Iterator<Item = &HybridTime>) -> bool {
-        // Corollary 3: if c = k, then k events of the same l led here, one after the other.
+        // Corollary 3: if c = k, then k events of the same l led here, one after the other. Of those
+        // at 0 one is the beginning of all clocks, 0.0, which nobody tells.
+        let beginning = usize::from(stamp.physical == 0);
         let sharing = causes.filter(|cause| cause.physical == stamp.physical);
-        stamp.counter as usize <= sharing.count()
+        stamp.counter as usize <= beginning + sharing.count()
     }
 }
 
@@ -177,12 +179,19 @@ impl fmt::Debug for EventId {
 }
 
 /// A message: the stamp, and for the ghost the event that it is of.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Word<S> {
     /// Its sending.
     pub sent: EventId,
     /// The stamp of that.
     pub stamp: S,
+}
+
+impl<S: fmt::Debug> fmt::Debug for Word<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sent, stamp } = self;
+        write!(f, "{sent:?}, stamped {stamp:?}")
+    }
 }
 
 /// What a scribe may do of its own accord.
@@ -440,7 +449,8 @@ impl<R: Rule> Causality<R> {
     /// True if a chain of causes runs through three nodes.
     pub fn some_are_far_apart(&self) -> bool {
         self.events.iter().any(|one| {
-            let nodes: NodeSet = one.before.iter().map(|event| event.node).collect();
+            let along = one.before.iter().chain([&one.event]);
+            let nodes: NodeSet = along.map(|event| event.node).collect();
             nodes.len() >= 3
         })
     }
