@@ -190,7 +190,7 @@ pub struct Word<S> {
 impl<S: fmt::Debug> fmt::Debug for Word<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sent, stamp } = self;
-        write!(f, "{sent:?}, stamped {stamp:?}")
+        write!(f, "Word({sent:?}, stamped {stamp:?})")
     }
 }
 
