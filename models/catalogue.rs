@@ -11,7 +11,7 @@ use crate::audit::audit;
 use crate::engine::{Fired, Options, Outcome, Progress, Stop, Verdict, collision, search};
 use crate::ghost::Ghost;
 use crate::world::World;
-use crate::{register, story};
+use crate::{raft, register, story};
 
 /// What is claimed of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -344,7 +344,7 @@ impl Protocol {
 
 /// Every protocol, in the order in which they are best read.
 pub fn protocols() -> Vec<Protocol> {
-    vec![register::protocol()]
+    vec![register::protocol(), raft::protocol()]
 }
 
 /// The protocol of this name.

@@ -20,6 +20,7 @@ extern crate alloc;
 pub mod data;
 pub mod machine;
 pub mod quorum;
+pub mod raft;
 pub mod register;
 #[cfg(feature = "udp")]
 pub mod udp;
