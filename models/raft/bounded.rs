@@ -14,7 +14,7 @@ use crate::flaw::{Twin, delegate};
 /// schedule in which nobody's election alarm rings in the last term: all states of the real machine
 /// in which no term is higher than that, and the transitions between them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Bounded<M> {
+pub struct Bounded<M> {
     pub(super) inner: M,
     pub(super) last: Term,
 }
@@ -37,7 +37,9 @@ impl<M: Twin<Raft>> Machine for Bounded<M> {
     }
 
     fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
-        self.pass(state, out, |state, out| self.inner.on_call(state, call, out));
+        self.pass(state, out, |state, out| {
+            self.inner.on_call(state, call, out)
+        });
     }
 
     fn on_message(
@@ -56,7 +58,9 @@ impl<M: Twin<Raft>> Machine for Bounded<M> {
         if timer == Timer::Election && self.last <= state.durable.term {
             return out.arm(timer);
         }
-        self.pass(state, out, |state, out| self.inner.on_timer(state, timer, out));
+        self.pass(state, out, |state, out| {
+            self.inner.on_timer(state, timer, out)
+        });
     }
 
     fn delay(&self, timer: &Timer) -> Range<Duration> {

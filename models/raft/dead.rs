@@ -6,9 +6,8 @@
 //! that term. What a follower knows to be committed does not survive; so where nodes crash, a message
 //! that says so is never dead.
 
-use quorate::raft::{
-    Elections, Index, Leader, Leadership, Message, Position, Raft, Reads, Role, Term,
-};
+use quorate::machine::NodeId;
+use quorate::raft::{Elections, Index, Leader, Leadership, Message, Position, Raft, Role, Term};
 
 use crate::flaw::Twin;
 use crate::snapshot::{Letter, Node};
@@ -16,9 +15,8 @@ use crate::snapshot::{Letter, Node};
 /// What a rule may rest on.
 #[derive(Clone, Copy)]
 pub(super) struct Rules {
-    /// An answer brings only what it says: no quorum is checked by it and no read waits for it, and
-    /// what is stale is not answered.
-    pub(super) answers_only: bool,
+    /// No quorum is checked by an answer, and what is stale is not answered.
+    pub(super) silent: bool,
     /// No pre-candidate waits to hear a leader.
     pub(super) direct: bool,
     /// No node crashes.
@@ -28,8 +26,7 @@ pub(super) struct Rules {
 impl Rules {
     pub(super) fn of(raft: &Raft, crashes: u32) -> Self {
         Self {
-            answers_only: raft.leadership == Leadership::UntilDeposed
-                && raft.reads == Reads::Log
+            silent: raft.leadership == Leadership::UntilDeposed
                 && raft.elections == Elections::Direct,
             direct: raft.elections == Elections::Direct,
             immortal: crashes == 0,
@@ -54,11 +51,7 @@ fn leader_of<M: Twin<Raft>>(node: &Node<M>, term: Term) -> Option<&Leader> {
 }
 
 /// True if the candidate of `term` still lacks the vote.
-fn awaits_vote<M: Twin<Raft>>(
-    node: &Node<M>,
-    term: Term,
-    voter: quorate::machine::NodeId,
-) -> bool {
+fn awaits_vote<M: Twin<Raft>>(node: &Node<M>, term: Term, voter: NodeId) -> bool {
     node.up().is_some_and(|state| match &state.volatile.role {
         Role::Candidate { votes } => state.durable.term == term && !votes.contains(voter),
         Role::Follower { .. } | Role::PreCandidate { .. } | Role::Leader(_) => false,
@@ -69,12 +62,19 @@ fn awaits_vote<M: Twin<Raft>>(
 fn awaits_match<M: Twin<Raft>>(
     node: &Node<M>,
     term: Term,
-    follower: quorate::machine::NodeId,
+    follower: NodeId,
     matching: Index,
 ) -> bool {
     leader_of(node, term)
         .and_then(|leader| leader.progress.get(&follower))
         .is_some_and(|progress| progress.matching < matching)
+}
+
+/// True if a read of the leader of `term` waits for the follower's answer to this round.
+fn awaits_round<M: Twin<Raft>>(node: &Node<M>, term: Term, follower: NodeId, round: u64) -> bool {
+    leader_of(node, term).is_some_and(|leader| {
+        !leader.reads.is_empty() && leader.round == round && !leader.confirmed.contains(follower)
+    })
 }
 
 /// True if it does not matter to the sender whether the message arrives: nobody waits for what it
@@ -90,11 +90,13 @@ pub(super) fn sender_is_done<M: Twin<Raft>>(
             term,
             previous,
             entries,
+            round,
             ..
         } => {
             let matching = Index(previous.index.0 + entries.len() as u64);
-            if rules.answers_only {
+            if rules.silent {
                 !awaits_match(from, *term, letter.to, matching)
+                    && !awaits_round(from, *term, letter.to, *round)
             } else {
                 leader_of(from, *term).is_none()
             }
@@ -120,7 +122,7 @@ pub(super) fn receiver_is_done<M: Twin<Raft>>(
         Message::PreVote { term } | Message::Stale { term } => *term <= now,
         Message::RequestVote { term, .. } => {
             let vote = to.durable().and_then(|disk| disk.vote);
-            (*term < now && rules.answers_only) || (*term == now && vote.is_some() && rules.answers_only)
+            (*term < now && rules.silent) || (*term == now && vote.is_some() && rules.silent)
         }
         Message::Vote { term } => *term <= now && !awaits_vote(to, *term, letter.from),
         Message::AppendEntries {
@@ -131,20 +133,29 @@ pub(super) fn receiver_is_done<M: Twin<Raft>>(
             ..
         } => {
             let names: Vec<Term> = entries.iter().map(|entry| entry.term).collect();
-            (*term < now && rules.answers_only)
+            (*term < now && rules.silent)
                 || (*term == now && rules.direct && has(rules, to, *previous, &names, *commit))
         }
-        Message::Appended { term, matching, .. } => {
+        Message::Appended {
+            term,
+            matching,
+            round,
+        } => {
             *term < now
                 || leader_of(to, *term).is_none()
-                || (rules.answers_only && !awaits_match(to, *term, letter.from, *matching))
+                || (rules.silent
+                    && !awaits_match(to, *term, letter.from, *matching)
+                    && !awaits_round(to, *term, letter.from, *round))
         }
-        Message::Conflict { term, at, .. } => {
+        Message::Conflict {
+            term, at, round, ..
+        } => {
             let Some(leader) = leader_of(to, *term) else {
                 return *term <= now;
             };
             let progress = leader.progress.get(&letter.from);
-            rules.answers_only
+            rules.silent
+                && !awaits_round(to, *term, letter.from, *round)
                 && progress.is_none_or(|progress| progress.next <= *at || *at <= progress.matching)
         }
     }
@@ -175,8 +186,8 @@ fn has<M: Twin<Raft>>(
     };
     let named = (previous.index.0 + 1..).zip(entries);
     disk.log.contains(previous)
-        && named.map(|(index, term)| (Index(index), *term)).all(|(index, term)| {
-            disk.log.contains(Position { term, index })
-        })
+        && named
+            .map(|(index, term)| (Index(index), *term))
+            .all(|(index, term)| disk.log.contains(Position { term, index }))
         && commit.min(matching) <= known
 }

@@ -11,8 +11,7 @@ use std::time::Duration;
 use quorate::data::NodeSet;
 use quorate::machine::{Machine, NodeId, Outbox, Output, State};
 use quorate::raft::{
-    Call, Durable, Event, Index, Message, Position, Raft, Reply, Role, Term, Timer,
-    Volatile,
+    Call, Durable, Event, Index, Message, Position, Raft, Reply, Role, Term, Timer, Volatile,
 };
 
 use crate::flaw::delegate;
@@ -52,8 +51,6 @@ pub(super) enum Flaw {
     ResignsAndVotes,
     /// A member votes for logs that lack what its own has.
     AnyLogWillDo,
-    /// Logs are compared by length alone.
-    LengthAlone,
     /// Logs are compared by the term of their last entry alone.
     LastTermAlone,
     /// The vote of one term is not cleared for the next. So in the textbook.
@@ -117,7 +114,12 @@ impl Machine for Flawed {
 
     fn on_call(&self, state: &mut State<Self>, mut call: Call, out: &mut Outbox<Self>) {
         match (self.flaw, &mut call) {
-            (Flaw::ForgetsSessions, Call::Command { ticket, session, .. }) => {
+            (
+                Flaw::ForgetsSessions,
+                Call::Command {
+                    ticket, session, ..
+                },
+            ) => {
                 session.serial = *ticket;
             }
             (Flaw::Rewrites, Call::Command { .. }) => {
@@ -136,7 +138,9 @@ impl Machine for Flawed {
             _ => {}
         }
         let reads = matches!(call, Call::Read { .. });
-        self.act(state, out, |right, state, out| right.on_call(state, call, out));
+        self.act(state, out, |right, state, out| {
+            right.on_call(state, call, out)
+        });
         if reads {
             self.spoil_read(state, out);
         }
@@ -168,7 +172,9 @@ impl Machine for Flawed {
     }
 
     fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
-        self.act(state, out, |right, state, out| right.on_timer(state, timer, out));
+        self.act(state, out, |right, state, out| {
+            right.on_timer(state, timer, out)
+        });
         let follows = matches!(state.volatile.role, Role::Follower { .. });
         if self.flaw == Flaw::ResignsAndVotes && timer == Timer::Quorum && follows {
             state.durable.vote = None;
@@ -204,7 +210,8 @@ impl Flawed {
         for other in self.right.members {
             match (&state.volatile.role, self.flaw) {
                 (Role::Candidate { votes }, Flaw::HalfElects) if half(votes.len()) => {
-                    self.right.on_message(state, other, Message::Vote { term }, out);
+                    self.right
+                        .on_message(state, other, Message::Vote { term }, out);
                 }
                 (Role::Leader(leader), Flaw::HalfCommits) => {
                     let index = state.durable.log.last().index;
@@ -276,13 +283,13 @@ impl Flawed {
                 _ => {}
             },
             Message::Conflict {
-                term, hint, round, ..
+                term, at, round, ..
             } => match self.flaw {
                 Flaw::NeverBacksOff => return None,
                 Flaw::ConflictAcknowledges => {
                     *message = Message::Appended {
                         term: *term,
-                        matching: hint.index,
+                        matching: *at,
                         round: *round,
                     };
                 }
@@ -306,7 +313,6 @@ impl Flawed {
         let good = |good: bool| if good { own } else { Position::default() };
         match self.flaw {
             Flaw::AnyLogWillDo => *last = own.max(*last),
-            Flaw::LengthAlone => *last = good(own.index <= last.index),
             Flaw::LastTermAlone => *last = good(own.term <= last.term),
             Flaw::VotesTwice if matches!(state.volatile.role, Role::Follower { .. }) => {
                 state.durable.vote = None;

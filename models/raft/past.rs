@@ -51,11 +51,9 @@ impl Past {
                 self.reigns.sort_unstable();
             }
             Event::Proposed { position } => {
-                let same = |reign: &&mut Reign| {
-                    (reign.term, reign.leader) == (position.term, node)
-                };
+                let same = |reign: &&mut Reign| (reign.term, reign.leader) == (position.term, node);
                 if let Some(reign) = self.reigns.iter_mut().find(same) {
-                    reign.length = position.index;
+                    reign.length = reign.length.next();
                 }
             }
             Event::Decided { term, position } => self.miscounted |= position.term != *term,
@@ -78,15 +76,20 @@ impl Past {
     /// True if a leader's own entry lost its place to another's, which was committed.
     pub fn overwritten(&self) -> bool {
         self.reigns.iter().any(|reign| {
-            (1..).map(Index).zip(&self.committed).any(|(index, (entry, _))| {
-                reign.last.index < index && index <= reign.length && entry.term != reign.term
-            })
+            (1..)
+                .map(Index)
+                .zip(&self.committed)
+                .any(|(index, (entry, _))| {
+                    reign.last.index < index && index <= reign.length && entry.term != reign.term
+                })
         })
     }
 
     /// True if an entry was committed in a later term than its own.
     pub fn committed_indirectly(&self) -> bool {
-        self.committed.iter().any(|(entry, since)| entry.term < *since)
+        self.committed
+            .iter()
+            .any(|(entry, since)| entry.term < *since)
     }
 }
 
@@ -102,7 +105,10 @@ impl fmt::Debug for Past {
         for (wrong, what) in [
             (self.split, "a term had two leaders"),
             (self.forked, "two entries were committed at one index"),
-            (self.miscounted, "a leader counted for an older term's entry"),
+            (
+                self.miscounted,
+                "a leader counted for an older term's entry",
+            ),
         ] {
             if wrong {
                 write!(f, "; {what}")?;
@@ -150,7 +156,11 @@ impl Default for Clients {
 impl fmt::Debug for Clients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.linearizable { "" } else { "not " };
-        write!(f, "{:?}; clients saw {:?} ({word}linearizable)", self.past, self.history)
+        write!(
+            f,
+            "{:?}; clients saw {:?} ({word}linearizable)",
+            self.past, self.history
+        )
     }
 }
 

@@ -31,7 +31,9 @@ impl Raft {
         }
         // Thesis §6.4, step 1: a leader may not know yet what earlier terms committed. Once it has
         // committed an entry of its own it does, so that one has to be applied first.
-        let own = log.first_of(term).unwrap_or_else(|| log.last().index.next());
+        let own = log
+            .first_of(term)
+            .unwrap_or_else(|| log.last().index.next());
         leader.reads.push(Read {
             ticket,
             key,

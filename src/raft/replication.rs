@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 
 use super::{
-    Command, Entry, Event, Index, Leadership, Message, Operation, PENDING_MAX, Position, Progress, Raft,
-    Reads, Refusal, Role, Session, Term, Timer,
+    Command, Entry, Event, Index, Leadership, Message, Operation, PENDING_MAX, Position, Progress,
+    Raft, Reads, Refusal, Role, Session, Term, Timer,
 };
 use crate::data::NodeSet;
 use crate::machine::{NodeId, Outbox, State};
@@ -31,9 +31,7 @@ impl Raft {
             Role::Follower { .. } | Role::PreCandidate { .. } | Role::Candidate { .. } => {
                 Some(Refusal::NotLeader)
             }
-            Role::Leader(leader) => {
-                (PENDING_MAX <= leader.waiting.len()).then_some(Refusal::Busy)
-            }
+            Role::Leader(leader) => (PENDING_MAX <= leader.waiting.len()).then_some(Refusal::Busy),
         };
         if let Some(refusal) = refusal {
             return out.tell(Event::Refused { ticket, refusal });
@@ -46,7 +44,12 @@ impl Raft {
     }
 
     /// §5.3: the leader appends an entry to its own log, and sends it to all.
-    pub(super) fn propose(&self, state: &mut State<Self>, command: Command, out: &mut Outbox<Self>) {
+    pub(super) fn propose(
+        &self,
+        state: &mut State<Self>,
+        command: Command,
+        out: &mut Outbox<Self>,
+    ) {
         let term = state.durable.term;
         state.durable.log.push(Entry { term, command });
         let position = state.durable.log.last();
@@ -293,10 +296,11 @@ impl Raft {
         }
         match self.reads {
             Reads::Log => {}
-            Reads::ReadIndex if round == leader.round => {
-                leader.confirmed.insert(from);
+            Reads::ReadIndex => {
+                if round == leader.round && !leader.reads.is_empty() {
+                    leader.confirmed.insert(from);
+                }
             }
-            Reads::ReadIndex => {}
         }
     }
 
@@ -331,6 +335,7 @@ impl Raft {
     }
 
     /// §5.3: what is committed is applied, in the order of the log, and its client has its reply.
+    /// Whether it is committed is for the caller to know.
     pub fn commit(&self, state: &mut State<Self>, until: Index, out: &mut Outbox<Self>) {
         while state.volatile.commit < until {
             let index = state.volatile.commit.next();
