@@ -360,15 +360,15 @@ fn answer() -> impl Strategy<Value = Message> {
 
 fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
-        (number(), position()).prop_map(|(term, last)| Message::RequestPreVote {
+        1 => (number(), position()).prop_map(|(term, last)| Message::RequestPreVote {
             term: Term(term),
             last,
         }),
-        (number(), position()).prop_map(|(term, last)| Message::RequestVote {
+        1 => (number(), position()).prop_map(|(term, last)| Message::RequestVote {
             term: Term(term),
             last,
         }),
-        (number(), position(), vec(entry(), 0..3), number(), number()).prop_map(
+        2 => (number(), position(), vec(entry(), 0..3), number(), number()).prop_map(
             |(term, previous, entries, commit, round)| Message::AppendEntries {
                 term: Term(term),
                 previous,

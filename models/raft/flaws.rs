@@ -11,7 +11,7 @@ use std::time::Duration;
 use quorate::data::NodeSet;
 use quorate::machine::{Machine, NodeId, Outbox, Output, State};
 use quorate::raft::{
-    Call, Durable, Event, Index, Message, Position, Raft, Reply, Role, Term, Timer, Volatile,
+    Call, Durable, Entry, Event, Index, Message, Position, Raft, Reply, Role, Term, Timer, Volatile,
 };
 
 use crate::flaw::delegate;
@@ -233,7 +233,6 @@ impl Flawed {
         message: &mut Message,
         out: &mut Outbox<Self>,
     ) -> Option<NodeId> {
-        let own = state.durable.log.last();
         match message {
             Message::RequestVote { term, last } => {
                 return self.mistake_request(state, from, *term, last, out);
@@ -251,37 +250,7 @@ impl Flawed {
                 previous,
                 entries,
                 ..
-            } => match self.flaw {
-                Flaw::HearsTheDeposed => *term = state.durable.term.max(*term),
-                Flaw::AppendsBlindly if !entries.is_empty() => *previous = own,
-                Flaw::TruncatesAlways
-                    if state.durable.term <= *term && state.durable.log.contains(*previous) =>
-                {
-                    state.durable.log.truncate(previous.index);
-                    state.volatile.commit = state.volatile.commit.min(previous.index);
-                }
-                Flaw::TruncatesNever => {
-                    let log = &state.durable.log;
-                    let places = (previous.index.0 + 1..).map(Index);
-                    for (entry, index) in entries.iter_mut().zip(places) {
-                        if let Some(present) = log.get(index) {
-                            *entry = present.clone();
-                        }
-                    }
-                }
-                Flaw::CommitsItsOwnTail => {
-                    let matching = Index(previous.index.0 + entries.len() as u64);
-                    let conflicts = (previous.index.0 + 1..).map(Index).zip(entries.iter());
-                    let mut conflicts = conflicts.filter(|(index, entry)| {
-                        let present = state.durable.log.get(*index);
-                        present.is_some_and(|present| present.term != entry.term)
-                    });
-                    if conflicts.next().is_none() {
-                        entries.extend(state.durable.log.after(matching, u32::MAX));
-                    }
-                }
-                _ => {}
-            },
+            } => self.mistake_entries(state, term, previous, entries),
             Message::Conflict {
                 term, at, round, ..
             } => match self.flaw {
@@ -298,6 +267,48 @@ impl Flawed {
             _ => {}
         }
         Some(from)
+    }
+
+    /// The same of entries.
+    fn mistake_entries(
+        &self,
+        state: &mut State<Self>,
+        term: &mut Term,
+        previous: &mut Position,
+        entries: &mut Vec<Entry>,
+    ) {
+        let own = state.durable.log.last();
+        match self.flaw {
+            Flaw::HearsTheDeposed => *term = state.durable.term.max(*term),
+            Flaw::AppendsBlindly if !entries.is_empty() => *previous = own,
+            Flaw::TruncatesAlways
+                if state.durable.term <= *term && state.durable.log.contains(*previous) =>
+            {
+                state.durable.log.truncate(previous.index);
+                state.volatile.commit = state.volatile.commit.min(previous.index);
+            }
+            Flaw::TruncatesNever => {
+                let log = &state.durable.log;
+                let places = (previous.index.0 + 1..).map(Index);
+                for (entry, index) in entries.iter_mut().zip(places) {
+                    if let Some(present) = log.get(index) {
+                        *entry = present.clone();
+                    }
+                }
+            }
+            Flaw::CommitsItsOwnTail => {
+                let matching = Index(previous.index.0 + entries.len() as u64);
+                let conflicts = (previous.index.0 + 1..).map(Index).zip(entries.iter());
+                let mut conflicts = conflicts.filter(|(index, entry)| {
+                    let present = state.durable.log.get(*index);
+                    present.is_some_and(|present| present.term != entry.term)
+                });
+                if conflicts.next().is_none() {
+                    entries.extend(state.durable.log.after(matching, u32::MAX));
+                }
+            }
+            _ => {}
+        }
     }
 
     /// The same of a request for a vote.
@@ -367,8 +378,17 @@ impl Flawed {
                     };
                 }
             }
-            (Flaw::CommitsOnConflict, Message::AppendEntries { term, commit, .. }) => {
-                if *term == state.durable.term {
+            (
+                Flaw::CommitsOnConflict,
+                Message::AppendEntries {
+                    term,
+                    previous,
+                    commit,
+                    ..
+                },
+            ) => {
+                let conflicts = !state.durable.log.contains(*previous);
+                if *term == state.durable.term && conflicts {
                     let until = (*commit).min(state.durable.log.last().index);
                     outputs.extend(delegate(state, |state, out| {
                         self.right.commit(state, until, out);
