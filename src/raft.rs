@@ -183,7 +183,7 @@ pub enum Message {
         term: Term,
         /// The index that is not as the leader has it.
         at: Index,
-        /// Where the follower's log might still match: see [`Raft`]'s back-off by term.
+        /// Where the follower's log might still match: it skips a whole term at a time (§5.3).
         hint: Position,
         /// The round that was answered.
         round: u64,

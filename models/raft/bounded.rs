@@ -37,8 +37,8 @@ impl<M: Twin<Raft>> Machine for Bounded<M> {
     }
 
     fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
-        self.pass(state, out, |state, out| {
-            self.inner.on_call(state, call, out)
+        Self::pass(state, out, |state, out| {
+            self.inner.on_call(state, call, out);
         });
     }
 
@@ -49,7 +49,7 @@ impl<M: Twin<Raft>> Machine for Bounded<M> {
         message: Message,
         out: &mut Outbox<Self>,
     ) {
-        self.pass(state, out, |state, out| {
+        Self::pass(state, out, |state, out| {
             self.inner.on_message(state, from, message, out);
         });
     }
@@ -58,8 +58,8 @@ impl<M: Twin<Raft>> Machine for Bounded<M> {
         if timer == Timer::Election && self.last <= state.durable.term {
             return out.arm(timer);
         }
-        self.pass(state, out, |state, out| {
-            self.inner.on_timer(state, timer, out)
+        Self::pass(state, out, |state, out| {
+            self.inner.on_timer(state, timer, out);
         });
     }
 
@@ -77,7 +77,6 @@ impl<M: Twin<Raft>> Machine for Bounded<M> {
 
 impl<M: Twin<Raft>> Bounded<M> {
     fn pass(
-        &self,
         state: &mut State<Self>,
         out: &mut Outbox<Self>,
         act: impl FnOnce(&mut State<M>, &mut Outbox<M>),

@@ -139,7 +139,7 @@ impl Machine for Flawed {
         }
         let reads = matches!(call, Call::Read { .. });
         self.act(state, out, |right, state, out| {
-            right.on_call(state, call, out)
+            right.on_call(state, call, out);
         });
         if reads {
             self.spoil_read(state, out);
@@ -154,11 +154,10 @@ impl Machine for Flawed {
         out: &mut Outbox<Self>,
     ) {
         let before = state.clone();
-        let from = match self.mistake(state, from, &mut message, out) {
-            Some(from) => from,
-            None => return,
-        };
         let said = message.clone();
+        let Some(from) = self.mistake(state, from, &mut message, out) else {
+            return;
+        };
         let start = out.drain().collect::<Vec<_>>();
         self.act(state, out, |right, state, out| {
             right.on_message(state, from, message, out);
@@ -173,7 +172,7 @@ impl Machine for Flawed {
 
     fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
         self.act(state, out, |right, state, out| {
-            right.on_timer(state, timer, out)
+            right.on_timer(state, timer, out);
         });
         let follows = matches!(state.volatile.role, Role::Follower { .. });
         if self.flaw == Flaw::ResignsAndVotes && timer == Timer::Quorum && follows {
@@ -358,7 +357,9 @@ impl Flawed {
         match (self.flaw, said) {
             (
                 Flaw::AcknowledgesItsOwnTail | Flaw::CommitsItsOwnTail,
-                Message::AppendEntries { previous, .. },
+                Message::AppendEntries {
+                    previous, entries, ..
+                },
             ) => {
                 for output in outputs {
                     let Output::Send {
@@ -368,13 +369,10 @@ impl Flawed {
                     else {
                         continue;
                     };
-                    *matching = match self.flaw {
-                        Flaw::AcknowledgesItsOwnTail => state.durable.log.last().index,
-                        _ => {
-                            let added = state.durable.log.last().index.0
-                                - before.durable.log.last().index.0;
-                            (*matching).min(Index(previous.index.0 + added))
-                        }
+                    *matching = if self.flaw == Flaw::AcknowledgesItsOwnTail {
+                        state.durable.log.last().index
+                    } else {
+                        Index(previous.index.0 + entries.len() as u64)
                     };
                 }
             }

@@ -64,17 +64,17 @@ impl Raft {
     /// Sends a follower what it is next to have, as much as one message takes.
     pub(super) fn send_entries(&self, state: &State<Self>, to: NodeId, out: &mut Outbox<Self>) {
         let batch = self.batch_entries_max;
-        self.send_append(state, to, batch, out);
+        Self::send_append(state, to, batch, out);
     }
 
     /// §5.2: heartbeats carry no entries.
     pub(super) fn heartbeat(&self, state: &State<Self>, out: &mut Outbox<Self>) {
         for node in self.others() {
-            self.send_append(state, node, 0, out);
+            Self::send_append(state, node, 0, out);
         }
     }
 
-    fn send_append(&self, state: &State<Self>, to: NodeId, limit: u32, out: &mut Outbox<Self>) {
+    fn send_append(state: &State<Self>, to: NodeId, limit: u32, out: &mut Outbox<Self>) {
         let Role::Leader(leader) = &state.volatile.role else {
             return;
         };
@@ -114,7 +114,7 @@ impl Raft {
         }
     }
 
-    /// A follower hears a leader (Figure 2, AppendEntries).
+    /// A follower hears a leader (Figure 2, `AppendEntries`).
     pub(super) fn on_append_entries(
         &self,
         state: &mut State<Self>,
@@ -141,12 +141,12 @@ impl Raft {
             let conflict = Message::Conflict {
                 term,
                 at: previous.index,
-                hint: self.hint(state, previous.index),
+                hint: Self::hint(state, previous.index),
                 round,
             };
             return out.send(from, conflict);
         }
-        if !self.append(state, previous.index, &sent.entries) {
+        if !Self::append(state, previous.index, &sent.entries) {
             return;
         }
         // The last new entry: of what lies beyond it in this log, the leader said nothing.
@@ -164,7 +164,7 @@ impl Raft {
     /// §5.3: an entry that conflicts goes, with all that follow it; one that is there already stays,
     /// and so does what follows it, for the message may be old. False, and nothing is changed, if
     /// that would undo what is committed, which no leader asks for.
-    fn append(&self, state: &mut State<Self>, previous: Index, entries: &[Entry]) -> bool {
+    fn append(state: &mut State<Self>, previous: Index, entries: &[Entry]) -> bool {
         let mut index = previous;
         let mut new = entries.iter();
         for entry in entries {
@@ -190,7 +190,7 @@ impl Raft {
 
     /// §5.3, the optimisation: where the follower's log might match. It skips all of a term at once:
     /// no entry of the conflicting term, nor of any later one, can be the leader's.
-    fn hint(&self, state: &State<Self>, at: Index) -> Position {
+    fn hint(state: &State<Self>, at: Index) -> Position {
         let log = &state.durable.log;
         let last = log.last();
         if last.index < at {
@@ -251,7 +251,7 @@ impl Raft {
         if term != state.durable.term {
             return;
         }
-        let back = self.back_off(state, hint);
+        let back = Self::back_off(state, hint);
         let Role::Leader(leader) = &mut state.volatile.role else {
             return;
         };
@@ -274,7 +274,7 @@ impl Raft {
     }
 
     /// The last index at which the leader's log could match one that has `hint` there.
-    fn back_off(&self, state: &State<Self>, hint: Position) -> Index {
+    fn back_off(state: &State<Self>, hint: Position) -> Index {
         let log = &state.durable.log;
         let mut index = hint.index.min(log.last().index);
         while (log.position(index)).is_some_and(|here| hint.term < here.term) {
