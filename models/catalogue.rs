@@ -18,7 +18,7 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{commit, register, story};
+use crate::{commit, raft, register, story};
 
 /// What is claimed of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -398,7 +398,7 @@ impl Protocol {
 
 /// Every protocol, in the order in which they are best read.
 pub fn protocols() -> Vec<Protocol> {
-    vec![register::protocol(), commit::protocol()]
+    vec![register::protocol(), raft::protocol(), commit::protocol()]
 }
 
 /// The protocol of this name.
