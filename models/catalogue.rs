@@ -186,8 +186,9 @@ pub trait Exhibit: Send + Sync {
     /// Walks through it at random, with all its promises. `watch` is told how many walks there were,
     /// and may stop it.
     fn simulate(&self, walks: Walks, watch: &mut dyn FnMut(usize) -> ControlFlow<()>) -> Simulated;
-    /// The distinct states and transitions that stateright's own search finds.
-    fn reference(&self) -> (usize, usize);
+    /// The distinct states and transitions that stateright's own search finds, and those that ours
+    /// does, with every mirror image of every state.
+    fn reference(&self) -> [(usize, usize); 2];
     /// The distinct states, told apart by full equality, and the transitions.
     fn audit(&self) -> (usize, usize);
     /// The place of the counterexample in stateright's Explorer, after `#/steps/`.
@@ -344,10 +345,15 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
         }
     }
 
-    fn reference(&self) -> (usize, usize) {
+    fn reference(&self) -> [(usize, usize); 2] {
         use stateright::Checker as _;
-        let checker = self.world().checker().spawn_bfs().join();
-        (checker.unique_state_count(), checker.state_count())
+        let world = || self.world().asymmetric();
+        let theirs = world().checker().spawn_bfs().join();
+        let ours = search(&world(), Options::default(), &mut unwatched);
+        [
+            (theirs.unique_state_count(), theirs.state_count()),
+            (ours.unique, ours.generated),
+        ]
     }
 
     fn audit(&self) -> (usize, usize) {

@@ -8,6 +8,7 @@ use quorate::raft::{Call, Entry, Event, Index, Operation, Position, Reply, Sessi
 
 use crate::ghost::Ghost;
 use crate::history::{self, History, OperationId, Specification};
+use crate::symmetry::Renaming;
 
 /// One leader and its term.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,6 +94,17 @@ impl Past {
     }
 }
 
+impl Past {
+    fn renamed(&self, names: &Renaming) -> Self {
+        let mut renamed = self.clone();
+        for reign in &mut renamed.reigns {
+            reign.leader = names.node(reign.leader);
+        }
+        renamed.reigns.sort_unstable();
+        renamed
+    }
+}
+
 impl fmt::Debug for Past {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for reign in &self.reigns {
@@ -130,6 +142,10 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Past {
 
     fn on_event(&mut self, node: NodeId, event: &Event) {
         self.on_event(node, event);
+    }
+
+    fn renamed(&self, names: &Renaming) -> Self {
+        self.renamed(names)
     }
 }
 
@@ -204,6 +220,13 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Clients {
         };
         // The second time it is called it is the same operation, still under way.
         let _ = self.history.called(operation_id(*ticket), operation);
+    }
+
+    fn renamed(&self, names: &Renaming) -> Self {
+        Self {
+            past: self.past.renamed(names),
+            ..self.clone()
+        }
     }
 
     fn on_event(&mut self, node: NodeId, event: &Event) {
