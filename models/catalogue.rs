@@ -18,7 +18,7 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{clock, commit, register, story};
+use crate::{clock, commit, raft, register, story};
 
 /// What is claimed of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -186,8 +186,9 @@ pub trait Exhibit: Send + Sync {
     /// Walks through it at random, with all its promises. `watch` is told how many walks there were,
     /// and may stop it.
     fn simulate(&self, walks: Walks, watch: &mut dyn FnMut(usize) -> ControlFlow<()>) -> Simulated;
-    /// The distinct states and transitions that stateright's own search finds.
-    fn reference(&self) -> (usize, usize);
+    /// The distinct states and transitions that stateright's own search finds, and those that ours
+    /// does, with every mirror image of every state.
+    fn reference(&self) -> [(usize, usize); 2];
     /// The distinct states, told apart by full equality, and the transitions.
     fn audit(&self) -> (usize, usize);
     /// The place of the counterexample in stateright's Explorer, after `#/steps/`.
@@ -344,10 +345,15 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
         }
     }
 
-    fn reference(&self) -> (usize, usize) {
+    fn reference(&self) -> [(usize, usize); 2] {
         use stateright::Checker as _;
-        let checker = self.world().checker().spawn_bfs().join();
-        (checker.unique_state_count(), checker.state_count())
+        let world = || self.world().asymmetric();
+        let theirs = world().checker().spawn_bfs().join();
+        let ours = search(&world(), Options::default(), &mut unwatched);
+        [
+            (theirs.unique_state_count(), theirs.state_count()),
+            (ours.unique, ours.generated),
+        ]
     }
 
     fn audit(&self) -> (usize, usize) {
@@ -398,7 +404,12 @@ impl Protocol {
 
 /// Every protocol, in the order in which they are best read.
 pub fn protocols() -> Vec<Protocol> {
-    vec![register::protocol(), commit::protocol(), clock::protocol()]
+    vec![
+        register::protocol(),
+        raft::protocol(),
+        commit::protocol(),
+        clock::protocol(),
+    ]
 }
 
 /// The protocol of this name.

@@ -17,6 +17,7 @@ mod memory;
 pub mod path;
 pub mod promise;
 pub mod purge;
+pub mod raft;
 pub mod register;
 pub mod shared;
 pub mod simulate;

@@ -23,6 +23,7 @@ pub mod commit;
 pub mod data;
 pub mod machine;
 pub mod quorum;
+pub mod raft;
 pub mod register;
 #[cfg(feature = "udp")]
 pub mod udp;

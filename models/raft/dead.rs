@@ -1,0 +1,193 @@
+//! Which messages of Raft can never matter again.
+//!
+//! Each rule rests on what only grows: a node's term; within a term, the votes that a candidate has,
+//! what a leader knows to match, and what a follower's log shares with its leader's. All but a
+//! leader's and a candidate's counts survive a crash, and after one these count nothing any more in
+//! that term. What a follower knows to be committed does not survive; so where nodes crash, a message
+//! that says so is never dead.
+
+use quorate::machine::NodeId;
+use quorate::raft::{Elections, Index, Leader, Leadership, Message, Position, Raft, Role, Term};
+
+use crate::flaw::Twin;
+use crate::snapshot::{Letter, Node};
+
+/// What a rule may rest on.
+#[derive(Clone, Copy)]
+pub(super) struct Rules {
+    /// No quorum is checked by an answer, and what is stale is not answered.
+    pub(super) silent: bool,
+    /// No pre-candidate waits to hear a leader.
+    pub(super) direct: bool,
+    /// No node crashes.
+    pub(super) immortal: bool,
+}
+
+impl Rules {
+    pub(super) fn of(raft: &Raft, crashes: u32) -> Self {
+        Self {
+            silent: raft.leadership == Leadership::UntilDeposed
+                && raft.elections == Elections::Direct,
+            direct: raft.elections == Elections::Direct,
+            immortal: crashes == 0,
+        }
+    }
+}
+
+fn term_of<M: Twin<Raft>>(node: &Node<M>) -> Term {
+    node.durable().map(|disk| disk.term).unwrap_or_default()
+}
+
+/// The leader that the node is in `term`.
+fn leader_of<M: Twin<Raft>>(node: &Node<M>, term: Term) -> Option<&Leader> {
+    let state = node.up()?;
+    match &state.volatile.role {
+        Role::Leader(leader) if state.durable.term == term => Some(leader),
+        Role::Leader(_)
+        | Role::Follower { .. }
+        | Role::PreCandidate { .. }
+        | Role::Candidate { .. } => None,
+    }
+}
+
+/// True if the candidate of `term` still lacks the vote.
+fn awaits_vote<M: Twin<Raft>>(node: &Node<M>, term: Term, voter: NodeId) -> bool {
+    node.up().is_some_and(|state| match &state.volatile.role {
+        Role::Candidate { votes } => state.durable.term == term && !votes.contains(voter),
+        Role::Follower { .. } | Role::PreCandidate { .. } | Role::Leader(_) => false,
+    })
+}
+
+/// True if the leader of `term` does not know yet that the follower has so much.
+fn awaits_match<M: Twin<Raft>>(
+    node: &Node<M>,
+    term: Term,
+    follower: NodeId,
+    matching: Index,
+) -> bool {
+    leader_of(node, term)
+        .and_then(|leader| leader.progress.get(&follower))
+        .is_some_and(|progress| progress.matching < matching)
+}
+
+/// True if a read of the leader of `term` waits for the follower's answer to this round.
+fn awaits_round<M: Twin<Raft>>(node: &Node<M>, term: Term, follower: NodeId, round: u64) -> bool {
+    leader_of(node, term).is_some_and(|leader| {
+        !leader.reads.is_empty() && leader.round == round && !leader.confirmed.contains(follower)
+    })
+}
+
+/// True if it does not matter to the sender whether the message arrives: nobody waits for what it
+/// would bring about.
+pub(super) fn sender_is_done<M: Twin<Raft>>(
+    rules: Rules,
+    letter: &Letter<Message>,
+    from: &Node<M>,
+) -> bool {
+    match &letter.message {
+        Message::RequestVote { term, .. } => !awaits_vote(from, *term, letter.to),
+        Message::AppendEntries {
+            term,
+            previous,
+            entries,
+            round,
+            ..
+        } => {
+            let matching = Index(previous.index.0 + entries.len() as u64);
+            if rules.silent {
+                !awaits_match(from, *term, letter.to, matching)
+                    && !awaits_round(from, *term, letter.to, *round)
+            } else {
+                leader_of(from, *term).is_none()
+            }
+        }
+        Message::RequestPreVote { .. }
+        | Message::PreVote { .. }
+        | Message::Vote { .. }
+        | Message::Stale { .. }
+        | Message::Appended { .. }
+        | Message::Conflict { .. } => true,
+    }
+}
+
+/// True if the receiver ignores the message, or only answers it.
+pub(super) fn receiver_is_done<M: Twin<Raft>>(
+    rules: Rules,
+    letter: &Letter<Message>,
+    to: &Node<M>,
+) -> bool {
+    let now = term_of(to);
+    match &letter.message {
+        Message::RequestPreVote { .. } => false,
+        Message::PreVote { term } | Message::Stale { term } => *term <= now,
+        Message::RequestVote { term, .. } => {
+            let vote = to.durable().and_then(|disk| disk.vote);
+            (*term < now && rules.silent) || (*term == now && vote.is_some() && rules.silent)
+        }
+        Message::Vote { term } => *term <= now && !awaits_vote(to, *term, letter.from),
+        Message::AppendEntries {
+            term,
+            previous,
+            entries,
+            commit,
+            ..
+        } => {
+            let names: Vec<Term> = entries.iter().map(|entry| entry.term).collect();
+            (*term < now && rules.silent)
+                || (*term == now && rules.direct && has(rules, to, *previous, &names, *commit))
+        }
+        Message::Appended {
+            term,
+            matching,
+            round,
+        } => {
+            *term < now
+                || leader_of(to, *term).is_none()
+                || (rules.silent
+                    && !awaits_match(to, *term, letter.from, *matching)
+                    && !awaits_round(to, *term, letter.from, *round))
+        }
+        Message::Conflict {
+            term, at, round, ..
+        } => {
+            let Some(leader) = leader_of(to, *term) else {
+                return *term <= now;
+            };
+            let progress = leader.progress.get(&letter.from);
+            rules.silent
+                && !awaits_round(to, *term, letter.from, *round)
+                && progress.is_none_or(|progress| progress.next <= *at || *at <= progress.matching)
+        }
+    }
+}
+
+/// True if the follower has the entries, and knows what is said to be committed.
+fn has<M: Twin<Raft>>(
+    rules: Rules,
+    node: &Node<M>,
+    previous: Position,
+    entries: &[Term],
+    commit: Index,
+) -> bool {
+    let Some(disk) = node.durable() else {
+        return false;
+    };
+    let matching = Index(previous.index.0 + entries.len() as u64);
+    let known = match node.up() {
+        Some(state) if rules.immortal => match state.volatile.role {
+            Role::Follower { .. } => state.volatile.commit,
+            Role::PreCandidate { .. } | Role::Candidate { .. } | Role::Leader(_) => return false,
+        },
+        Some(state) => match state.volatile.role {
+            Role::Follower { .. } => Index(0),
+            Role::PreCandidate { .. } | Role::Candidate { .. } | Role::Leader(_) => return false,
+        },
+        None => Index(0),
+    };
+    let named = (previous.index.0 + 1..).zip(entries);
+    disk.log.contains(previous)
+        && named
+            .map(|(index, term)| (Index(index), *term))
+            .all(|(index, term)| disk.log.contains(Position { term, index }))
+        && commit.min(matching) <= known
+}

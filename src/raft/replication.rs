@@ -1,0 +1,369 @@
+//! Replication (§5.3) and commitment (§5.3, §5.4.2).
+
+use alloc::vec::Vec;
+
+use super::{
+    Command, Entry, Event, Index, Leadership, Message, Operation, PENDING_MAX, Position, Progress,
+    Raft, Reads, Refusal, Role, Session, Term, Timer,
+};
+use crate::data::NodeSet;
+use crate::machine::{NodeId, Outbox, State};
+
+/// What an `AppendEntries` says besides its term.
+pub(super) struct Sent {
+    pub(super) previous: Position,
+    pub(super) entries: Vec<Entry>,
+    pub(super) commit: Index,
+    pub(super) round: u64,
+}
+
+impl Raft {
+    /// A client asks: §5.3, a leader appends the command to its log.
+    pub(super) fn on_command(
+        &self,
+        state: &mut State<Self>,
+        ticket: u64,
+        session: Session,
+        operation: Operation,
+        out: &mut Outbox<Self>,
+    ) {
+        let refusal = match &state.volatile.role {
+            Role::Follower { .. } | Role::PreCandidate { .. } | Role::Candidate { .. } => {
+                Some(Refusal::NotLeader)
+            }
+            Role::Leader(leader) => (PENDING_MAX <= leader.waiting.len()).then_some(Refusal::Busy),
+        };
+        if let Some(refusal) = refusal {
+            return out.tell(Event::Refused { ticket, refusal });
+        }
+        let index = state.durable.log.last().index.next();
+        if let Role::Leader(leader) = &mut state.volatile.role {
+            leader.waiting.insert(index, ticket);
+        }
+        self.propose(state, Command::Apply { session, operation }, out);
+    }
+
+    /// §5.3: the leader appends an entry to its own log, and sends it to all.
+    pub(super) fn propose(
+        &self,
+        state: &mut State<Self>,
+        command: Command,
+        out: &mut Outbox<Self>,
+    ) {
+        let term = state.durable.term;
+        state.durable.log.push(Entry { term, command });
+        let position = state.durable.log.last();
+        out.tell(Event::Proposed { position });
+        // Alone, it is a majority.
+        self.advance_commit(state, out);
+        for node in self.others() {
+            self.send_entries(state, node, out);
+        }
+    }
+
+    /// Sends a follower what it is next to have, as much as one message takes.
+    pub(super) fn send_entries(&self, state: &State<Self>, to: NodeId, out: &mut Outbox<Self>) {
+        let batch = self.batch_entries_max;
+        Self::send_append(state, to, batch, out);
+    }
+
+    /// §5.2: heartbeats carry no entries.
+    pub(super) fn heartbeat(&self, state: &State<Self>, out: &mut Outbox<Self>) {
+        for node in self.others() {
+            Self::send_append(state, node, 0, out);
+        }
+    }
+
+    fn send_append(state: &State<Self>, to: NodeId, limit: u32, out: &mut Outbox<Self>) {
+        let Role::Leader(leader) = &state.volatile.role else {
+            return;
+        };
+        let Some(progress) = leader.progress.get(&to) else {
+            return;
+        };
+        let log = &state.durable.log;
+        let before = Index(progress.next.0.saturating_sub(1));
+        let Some(previous) = log.position(before) else {
+            return; // Compacted: a snapshot is needed.
+        };
+        let message = Message::AppendEntries {
+            term: state.durable.term,
+            previous,
+            entries: log.after(before, limit),
+            commit: state.volatile.commit,
+            round: leader.round,
+        };
+        out.send(to, message);
+    }
+
+    /// The leader is to be heard; and what may have been lost is sent again (§5.3: indefinitely).
+    pub(super) fn on_heartbeat(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
+        let Role::Leader(leader) = &state.volatile.role else {
+            return;
+        };
+        let last = state.durable.log.last().index;
+        let behind = leader.progress.iter();
+        let behind: Vec<NodeId> = behind
+            .filter(|(_, progress)| progress.next <= last)
+            .map(|(node, _)| *node)
+            .collect();
+        out.arm(Timer::Heartbeat);
+        self.heartbeat(state, out);
+        for node in behind {
+            self.send_entries(state, node, out);
+        }
+    }
+
+    /// A follower hears a leader (Figure 2, `AppendEntries`).
+    pub(super) fn on_append_entries(
+        &self,
+        state: &mut State<Self>,
+        from: NodeId,
+        term: Term,
+        sent: Sent,
+        out: &mut Outbox<Self>,
+    ) {
+        if self.is_stale(state, from, term, out) {
+            return;
+        }
+        if !is_well_formed(term, &sent) {
+            return; // No leader sends this.
+        }
+        self.observe(state, term, out);
+        if let Role::Leader(_) = state.volatile.role {
+            return; // Two leaders of one term: Election Safety says that this is forged.
+        }
+        // §5.2: a candidate that hears the leader of its term follows it.
+        self.become_follower(state, Some(from), out);
+        out.arm(Timer::Election);
+        let (previous, round) = (sent.previous, sent.round);
+        if !state.durable.log.contains(previous) {
+            let conflict = Message::Conflict {
+                term,
+                at: previous.index,
+                hint: Self::hint(state, previous.index),
+                round,
+            };
+            return out.send(from, conflict);
+        }
+        if !Self::append(state, previous.index, &sent.entries) {
+            return;
+        }
+        // The last new entry: of what lies beyond it in this log, the leader said nothing.
+        let matching = Index(previous.index.0.saturating_add(sent.entries.len() as u64));
+        self.commit(state, sent.commit.min(matching), out);
+        // This leaves the node when the disk has the entries, and no sooner: see `Sealed`.
+        let appended = Message::Appended {
+            term,
+            matching,
+            round,
+        };
+        out.send(from, appended);
+    }
+
+    /// §5.3: an entry that conflicts goes, with all that follow it; one that is there already stays,
+    /// and so does what follows it, for the message may be old. False, and nothing is changed, if
+    /// that would undo what is committed, which no leader asks for.
+    fn append(state: &mut State<Self>, previous: Index, entries: &[Entry]) -> bool {
+        let mut index = previous;
+        let mut new = entries.iter();
+        for entry in entries {
+            let next = index.next();
+            match state.durable.log.get(next) {
+                Some(present) if present.term == entry.term => {
+                    new.next();
+                    index = next;
+                }
+                Some(_) if next <= state.volatile.commit => return false,
+                Some(_) => {
+                    state.durable.log.truncate(index);
+                    break;
+                }
+                None => break,
+            }
+        }
+        for entry in new {
+            state.durable.log.push(entry.clone());
+        }
+        true
+    }
+
+    /// §5.3, the optimisation: where the follower's log might match. It skips all of a term at once:
+    /// no entry of the conflicting term, nor of any later one, can be the leader's.
+    fn hint(state: &State<Self>, at: Index) -> Position {
+        let log = &state.durable.log;
+        let last = log.last();
+        if last.index < at {
+            return last;
+        }
+        let Some(conflicting) = log.position(at) else {
+            return last;
+        };
+        let first = log.first_of(conflicting.term).unwrap_or(at);
+        log.position(Index(first.0.saturating_sub(1)))
+            .unwrap_or_default()
+    }
+
+    /// A follower has what it was sent.
+    pub(super) fn on_appended(
+        &self,
+        state: &mut State<Self>,
+        from: NodeId,
+        term: Term,
+        matching: Index,
+        round: u64,
+        out: &mut Outbox<Self>,
+    ) {
+        let last = state.durable.log.last().index;
+        if term != state.durable.term || last < matching {
+            return; // Of another term; or forged.
+        }
+        let Role::Leader(leader) = &mut state.volatile.role else {
+            return;
+        };
+        let Some(progress) = leader.progress.get(&from) else {
+            return;
+        };
+        // An old answer may come late, and tells nothing then.
+        let news = progress.matching < matching;
+        if news {
+            let next = matching.next();
+            leader.progress.insert(from, Progress { matching, next });
+        }
+        self.hear(state, from, round);
+        self.advance_commit(state, out);
+        self.answer_reads(state, out);
+        if news && matching < last {
+            self.send_entries(state, from, out);
+        }
+    }
+
+    /// A follower lacks the previous entry: §5.3, the leader goes back.
+    pub(super) fn on_conflict(
+        &self,
+        state: &mut State<Self>,
+        from: NodeId,
+        term: Term,
+        (at, hint): (Index, Position),
+        round: u64,
+        out: &mut Outbox<Self>,
+    ) {
+        if term != state.durable.term {
+            return;
+        }
+        let back = Self::back_off(state, hint);
+        let Role::Leader(leader) = &mut state.volatile.role else {
+            return;
+        };
+        let Some(progress) = leader.progress.get(&from) else {
+            return;
+        };
+        let mut progress = *progress;
+        let current = progress.next == at.next() && progress.matching < at;
+        if current {
+            // Never below what is known to match, and always back by one at least.
+            let below = Index(at.0.saturating_sub(1));
+            progress.next = back.min(below).max(progress.matching).next();
+            leader.progress.insert(from, progress);
+        }
+        self.hear(state, from, round);
+        self.answer_reads(state, out);
+        if current {
+            self.send_entries(state, from, out);
+        }
+    }
+
+    /// The last index at which the leader's log could match one that has `hint` there.
+    fn back_off(state: &State<Self>, hint: Position) -> Index {
+        let log = &state.durable.log;
+        let mut index = hint.index.min(log.last().index);
+        while (log.position(index)).is_some_and(|here| hint.term < here.term) {
+            index = Index(index.0.saturating_sub(1));
+        }
+        index
+    }
+
+    /// The leader heard a member in its own term: it is its leader still.
+    fn hear(&self, state: &mut State<Self>, from: NodeId, round: u64) {
+        let Role::Leader(leader) = &mut state.volatile.role else {
+            return;
+        };
+        match self.leadership {
+            Leadership::UntilDeposed => {}
+            Leadership::CheckQuorum => {
+                leader.heard.insert(from);
+            }
+        }
+        match self.reads {
+            Reads::Log => {}
+            Reads::ReadIndex => {
+                if round == leader.round && !leader.reads.is_empty() {
+                    leader.confirmed.insert(from);
+                }
+            }
+        }
+    }
+
+    /// §5.3: what a majority has is committed; §5.4.2: but a leader counts for entries of its own
+    /// term only. Those before them are committed with them.
+    pub(super) fn advance_commit(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
+        let Role::Leader(leader) = &state.volatile.role else {
+            return;
+        };
+        let log = &state.durable.log;
+        let mut index = log.last().index;
+        while state.volatile.commit < index {
+            let have = leader.progress.iter();
+            let mut have: NodeSet = have
+                .filter(|(_, progress)| index <= progress.matching)
+                .map(|(node, _)| *node)
+                .collect();
+            have.insert(self.me);
+            if self.is_majority(have) {
+                break;
+            }
+            index = Index(index.0 - 1);
+        }
+        let Some(position) = log.position(index) else {
+            return;
+        };
+        if state.volatile.commit < index && position.term == state.durable.term {
+            let term = state.durable.term;
+            out.tell(Event::Decided { term, position });
+            self.commit(state, index, out);
+        }
+    }
+
+    /// §5.3: what is committed is applied, in the order of the log, and its client has its reply.
+    /// Whether it is committed is for the caller to know.
+    pub fn commit(&self, state: &mut State<Self>, until: Index, out: &mut Outbox<Self>) {
+        while state.volatile.commit < until {
+            let index = state.volatile.commit.next();
+            let Some(entry) = state.durable.log.get(index).cloned() else {
+                return; // Forged: the caller has checked that it is there.
+            };
+            state.volatile.commit = index;
+            let reply = state.volatile.store.apply(&entry.command);
+            let term = state.durable.term;
+            out.tell(Event::Committed { term, index, entry });
+            if let Role::Leader(leader) = &mut state.volatile.role
+                && let Some(ticket) = leader.waiting.remove(&index)
+                && let Some(reply) = reply
+            {
+                out.tell(Event::Replied { ticket, reply });
+            }
+        }
+    }
+}
+
+/// True if an honest leader could have sent it: no term in it is later than its own, and terms never
+/// fall along a log.
+fn is_well_formed(term: Term, sent: &Sent) -> bool {
+    let mut before = sent.previous.term;
+    let rises = sent.entries.iter().all(|entry| {
+        let rises = before <= entry.term;
+        before = entry.term;
+        rises
+    });
+    rises && before <= term
+}

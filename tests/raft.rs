@@ -1,0 +1,447 @@
+//! Raft: its promises hold, and each falls when something is taken away.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use quorate::data::NodeSet;
+use quorate::machine::{Input, NodeId};
+use quorate::raft::{
+    Call, Command, Elections, Entry, FirstEntry, Index, Leadership, Message, Operation, Position,
+    Raft, Reads, Reply, Session, Store, Term, Timer,
+};
+use quorate_models::laws::{self, Move};
+use quorate_models::raft::{
+    A_LEADER_COMMITS, ELECTION_SAFETY, LEADER_APPEND_ONLY, LEADER_COMPLETENESS, LINEARIZABLE,
+    LOG_MATCHING, MATCH_INDEX, OWN_TERM, STATE_MACHINE_SAFETY, SURVIVES, mirrored, obligations,
+    wrong_obligations,
+};
+use quorate_models::testing::{audits, holds, refutes};
+
+#[test]
+fn promises_hold_with_two_commands_for_each_of_two_leaders() {
+    holds("raft", "two-entries", 5_276_776);
+}
+
+#[test]
+fn promises_hold_with_one_entry_per_message() {
+    holds("raft", "one-by-one", 81_442);
+}
+
+#[test]
+fn promises_hold_in_three_terms() {
+    holds("raft", "three-terms", 4_011_908);
+}
+
+#[test]
+fn promises_hold_with_two_crashes() {
+    holds("raft", "two-crashes", 893_403);
+}
+
+#[test]
+fn promises_hold_with_four_members() {
+    holds("raft", "four-members", 550_106);
+}
+
+#[test]
+fn promises_hold_with_five_members() {
+    holds("raft", "five-members", 263_154);
+}
+
+#[test]
+fn promises_hold_with_no_ops_in_three_terms() {
+    holds("raft", "no-ops", 121_806);
+}
+
+#[test]
+fn promises_hold_with_no_ops_and_a_crash() {
+    holds("raft", "no-ops-crash", 43_224);
+}
+
+#[test]
+fn promises_hold_with_pre_votes() {
+    holds("raft", "pre-vote", 848);
+}
+
+#[test]
+fn promises_hold_with_checked_quorums() {
+    holds("raft", "check-quorum", 865);
+}
+
+#[test]
+fn linearizable_holds_when_a_command_is_sent_twice() {
+    holds("raft", "sessions", 14_516);
+}
+
+#[test]
+fn linearizable_holds_of_reads_by_read_index() {
+    holds("raft", "reads", 17_150);
+}
+
+#[test]
+fn linearizable_holds_of_reads_in_terms_begun_with_no_ops() {
+    holds("raft", "reads-after-no-ops", 5_825_367);
+}
+
+#[test]
+fn linearizable_holds_of_reads_with_two_members() {
+    holds("raft", "two-members-read", 1_367);
+}
+
+#[test]
+fn election_safety_falls_with_half_of_the_members() {
+    refutes("raft", "half-elects", ELECTION_SAFETY);
+}
+
+#[test]
+fn election_safety_falls_when_the_vote_is_forgotten() {
+    refutes("raft", "vote-forgotten", ELECTION_SAFETY);
+}
+
+#[test]
+fn election_safety_falls_when_the_term_is_forgotten() {
+    refutes("raft", "term-forgotten", ELECTION_SAFETY);
+}
+
+#[test]
+fn election_safety_falls_when_a_member_votes_twice() {
+    refutes("raft", "votes-twice", ELECTION_SAFETY);
+}
+
+#[test]
+fn election_safety_falls_when_a_vote_counts_twice() {
+    refutes("raft", "vote-counted-twice", ELECTION_SAFETY);
+}
+
+#[test]
+fn election_safety_falls_when_a_late_vote_counts() {
+    refutes("raft", "late-vote", ELECTION_SAFETY);
+}
+
+#[test]
+fn election_safety_falls_when_a_voter_does_not_adopt_the_term() {
+    refutes("raft", "votes-without-the-term", ELECTION_SAFETY);
+}
+
+#[test]
+fn election_safety_falls_when_a_leader_resigns_and_votes() {
+    refutes("raft", "resigns-and-votes", ELECTION_SAFETY);
+}
+
+#[test]
+fn leader_completeness_falls_when_any_log_will_do() {
+    refutes("raft", "any-log-will-do", LEADER_COMPLETENESS);
+}
+
+#[test]
+fn leader_completeness_falls_when_logs_are_compared_by_term_alone() {
+    refutes("raft", "last-term-alone", LEADER_COMPLETENESS);
+}
+
+#[test]
+fn a_leader_commits_falls_when_the_vote_outlives_its_term() {
+    refutes("raft", "vote-outlives-its-term", A_LEADER_COMMITS);
+}
+
+#[test]
+fn committed_entries_survive_falls_when_half_commit() {
+    refutes("raft", "half-commits", SURVIVES);
+}
+
+#[test]
+fn match_index_is_sound_falls_when_the_log_is_forgotten() {
+    refutes("raft", "log-forgotten", MATCH_INDEX);
+}
+
+#[test]
+fn only_entries_of_its_own_term_are_counted_falls_when_any_are() {
+    refutes("raft", "counts-older-terms", OWN_TERM);
+}
+
+#[test]
+fn leader_append_only_falls_when_a_leader_rewrites() {
+    refutes("raft", "rewrites", LEADER_APPEND_ONLY);
+}
+
+#[test]
+fn log_matching_falls_when_a_deposed_leader_leads_on() {
+    refutes("raft", "leads-on", LOG_MATCHING);
+}
+
+#[test]
+fn match_index_is_sound_falls_when_a_conflict_acknowledges() {
+    refutes("raft", "conflict-acknowledges", MATCH_INDEX);
+}
+
+#[test]
+fn a_leader_commits_falls_without_the_back_off() {
+    refutes("raft", "never-backs-off", A_LEADER_COMMITS);
+}
+
+#[test]
+fn log_matching_falls_without_the_check_of_the_previous_entry() {
+    refutes("raft", "appends-blindly", LOG_MATCHING);
+}
+
+#[test]
+fn committed_entries_survive_falls_when_a_follower_always_truncates() {
+    refutes("raft", "truncates-always", SURVIVES);
+}
+
+#[test]
+fn state_machine_safety_falls_when_a_follower_never_truncates() {
+    refutes("raft", "truncates-never", STATE_MACHINE_SAFETY);
+}
+
+#[test]
+fn state_machine_safety_falls_when_a_follower_commits_its_own_tail() {
+    refutes("raft", "commits-its-own-tail", STATE_MACHINE_SAFETY);
+}
+
+#[test]
+fn match_index_is_sound_falls_when_a_follower_acknowledges_its_own_tail() {
+    refutes("raft", "acknowledges-its-own-tail", MATCH_INDEX);
+}
+
+#[test]
+fn match_index_is_sound_falls_when_a_follower_hears_the_deposed() {
+    refutes("raft", "hears-the-deposed", MATCH_INDEX);
+}
+
+#[test]
+fn state_machine_safety_falls_when_a_conflict_commits() {
+    refutes("raft", "commits-on-conflict", STATE_MACHINE_SAFETY);
+}
+
+#[test]
+fn linearizable_falls_without_sessions() {
+    refutes("raft", "forgets-sessions", LINEARIZABLE);
+}
+
+#[test]
+fn linearizable_falls_when_anyone_answers_reads() {
+    refutes("raft", "reads-anywhere", LINEARIZABLE);
+}
+
+#[test]
+fn linearizable_falls_when_reads_are_not_confirmed() {
+    refutes("raft", "reads-unconfirmed", LINEARIZABLE);
+}
+
+#[test]
+fn linearizable_falls_when_reads_come_before_the_first_commit() {
+    refutes("raft", "reads-too-early", LINEARIZABLE);
+}
+
+#[test]
+fn dead_messages_are_dead() {
+    let discharged = obligations().unwrap_or_else(|failure| panic!("{failure}"));
+    for one in discharged {
+        assert!(
+            0 < one.inert && 0 < one.stays_dead,
+            "something is dead: {one:?}"
+        );
+        assert!(one.reduced < one.states, "something is gained: {one:?}");
+    }
+}
+
+#[test]
+fn members_are_alike() {
+    let discharged = mirrored().unwrap_or_else(|failure| panic!("{failure}"));
+    for one in discharged {
+        assert!(one.reduced < one.states && 0 < one.promised, "{one:?}");
+    }
+}
+
+#[test]
+fn dead_messages_rise_when_a_crash_forgets_what_is_committed() {
+    assert!(wrong_obligations().is_err());
+}
+
+#[test]
+fn small_worlds_have_the_same_states_under_full_equality_and_under_stateright() {
+    for world in ["two-members-read", "pre-vote", "check-quorum"] {
+        audits("raft", world);
+    }
+}
+
+#[test]
+fn a_command_is_done_once_and_answered_as_often_as_it_is_sent() {
+    let mut store = Store::default();
+    let increment = |serial| Command::Apply {
+        session: Session { client: 7, serial },
+        operation: Operation::Increment {
+            key: "x".into(),
+            by: 2,
+        },
+    };
+    let is = |number: &str| Some(Reply::Value(Some(number.into())));
+    assert_eq!(store.apply(&increment(1)), is("2"));
+    assert_eq!(store.apply(&increment(1)), is("2"));
+    assert_eq!(store.apply(&increment(2)), is("4"));
+    assert_eq!(store.apply(&increment(1)), Some(Reply::Forgotten));
+    assert_eq!(store.apply(&Command::NoOp), None);
+}
+
+#[test]
+fn what_cannot_be_done_changes_nothing() {
+    let mut store = Store::default();
+    let key = || "x".to_owned();
+    let swap = |expected: Option<&str>, new: &str| Operation::CompareAndSwap {
+        key: "x".into(),
+        expected: expected.map(Into::into),
+        new: new.into(),
+    };
+    assert_eq!(store.execute(&swap(Some("a"), "b")), Reply::Mismatched);
+    assert_eq!(store.execute(&swap(None, "b")), Reply::Done);
+    let increment = Operation::Increment { key: key(), by: 1 };
+    assert_eq!(store.execute(&increment), Reply::NotANumber);
+    let get = Operation::Get { key: key() };
+    assert_eq!(store.execute(&get), Reply::Value(Some("b".into())));
+    assert_eq!(
+        store.execute(&Operation::Delete { key: key() }),
+        Reply::Done
+    );
+    assert_eq!(store.execute(&get), Reply::Value(None));
+    assert_eq!(store, Store::default());
+}
+
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![12 => 0..4_u64, 1 => Just(u64::MAX)]
+}
+
+fn node() -> impl Strategy<Value = NodeId> {
+    prop_oneof![8 => 0..4_u64, 1 => any::<u64>()].prop_map(NodeId)
+}
+
+fn position() -> impl Strategy<Value = Position> {
+    (number(), number()).prop_map(|(term, index)| Position {
+        term: Term(term),
+        index: Index(index),
+    })
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let key = || "x".to_owned();
+    prop_oneof![
+        Just(Operation::Get { key: key() }),
+        "[AB]".prop_map(move |value| Operation::Put { key: key(), value }),
+        Just(Operation::Delete { key: key() }),
+        any::<i64>().prop_map(move |by| Operation::Increment { key: key(), by }),
+    ]
+}
+
+fn session() -> impl Strategy<Value = Session> {
+    (0..3_u64, number()).prop_map(|(client, serial)| Session { client, serial })
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    let command = prop_oneof![
+        Just(Command::NoOp),
+        (session(), operation())
+            .prop_map(|(session, operation)| Command::Apply { session, operation }),
+    ];
+    (number(), command).prop_map(|(term, command)| Entry {
+        term: Term(term),
+        command,
+    })
+}
+
+fn answer() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        number().prop_map(|term| Message::PreVote { term: Term(term) }),
+        number().prop_map(|term| Message::Vote { term: Term(term) }),
+        number().prop_map(|term| Message::Stale { term: Term(term) }),
+        (number(), number(), number()).prop_map(|(term, matching, round)| Message::Appended {
+            term: Term(term),
+            matching: Index(matching),
+            round,
+        }),
+        (number(), number(), position(), number()).prop_map(|(term, at, hint, round)| {
+            Message::Conflict {
+                term: Term(term),
+                at: Index(at),
+                hint,
+                round,
+            }
+        }),
+    ]
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        1 => (number(), position()).prop_map(|(term, last)| Message::RequestPreVote {
+            term: Term(term),
+            last,
+        }),
+        1 => (number(), position()).prop_map(|(term, last)| Message::RequestVote {
+            term: Term(term),
+            last,
+        }),
+        2 => (number(), position(), vec(entry(), 0..3), number(), number()).prop_map(
+            |(term, previous, entries, commit, round)| Message::AppendEntries {
+                term: Term(term),
+                previous,
+                entries,
+                commit: Index(commit),
+                round,
+            }
+        ),
+        3 => answer(),
+    ]
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    prop_oneof![
+        (any::<u64>(), session(), operation()).prop_map(|(ticket, session, operation)| {
+            Call::Command {
+                ticket,
+                session,
+                operation,
+            }
+        }),
+        any::<u64>().prop_map(|ticket| Call::Read {
+            ticket,
+            key: "x".into(),
+        }),
+    ]
+}
+
+fn one_move() -> impl Strategy<Value = Move<Raft>> {
+    let timer = prop_oneof![
+        Just(Timer::Election),
+        Just(Timer::Heartbeat),
+        Just(Timer::Quorum),
+    ];
+    prop_oneof![
+        3 => call().prop_map(|call| Move::Input(Input::Call(call))),
+        12 => (node(), message())
+            .prop_map(|(from, message)| Move::Input(Input::Message { from, message })),
+        4 => timer.prop_map(|timer| Move::Input(Input::Timer(timer))),
+        1 => Just(Move::Restart),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_laws_of_every_machine_hold(
+        members in 1..4_usize,
+        elections in prop_oneof![Just(Elections::Direct), Just(Elections::PreVote)],
+        first_entry in prop_oneof![Just(FirstEntry::NoOp), Just(FirstEntry::Client)],
+        leadership in prop_oneof![
+            Just(Leadership::UntilDeposed),
+            Just(Leadership::CheckQuorum),
+        ],
+        reads in prop_oneof![Just(Reads::Log), Just(Reads::ReadIndex)],
+        moves in vec(one_move(), 0..60),
+    ) {
+        let machine = Raft {
+            me: NodeId(0),
+            members: NodeSet::first(members),
+            elections,
+            first_entry,
+            leadership,
+            reads,
+            batch_entries_max: 2,
+        };
+        laws::check(&machine, moves);
+    }
+}
