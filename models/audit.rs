@@ -6,6 +6,7 @@ use quorate::machine::Machine;
 use stateright::Model as _;
 
 use crate::action::Action;
+use crate::engine::Outcome;
 use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::snapshot::Snapshot;
@@ -88,6 +89,19 @@ pub fn visit<M: Machine, G: Ghost<M>>(
 
 /// Something that happens, and what comes of it.
 type Successor<M, G> = (Action<M>, Snapshot<M, G>);
+
+impl<M: Machine> From<&Outcome<M>> for Audit {
+    /// The same of what the engine found.
+    fn from(outcome: &Outcome<M>) -> Self {
+        let findings = outcome.findings.iter();
+        Self {
+            unique: outcome.unique,
+            generated: outcome.generated,
+            cut_off: outcome.cut_off,
+            settled: findings.map(|finding| finding.steps).collect(),
+        }
+    }
+}
 
 impl Audit {
     fn reach<M: Machine, G: Ghost<M>>(

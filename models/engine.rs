@@ -325,13 +325,8 @@ impl Sink for Batch {
     }
 
     #[inline]
-    fn put_changed(&mut self, row: &Row, place: usize, number: u32, print: u64) {
-        self.rows.push_changed(row, place, number, print);
-    }
-
-    #[inline]
-    fn put(&mut self, row: &Row, print: u64) {
-        self.rows.push(row, print);
+    fn tray(&mut self, _: u64) -> &mut Rows {
+        &mut self.rows
     }
 }
 
@@ -340,7 +335,20 @@ fn spilled(spill: Option<&Spill>) -> usize {
     spill.map_or(0, Spill::len)
 }
 
-/// Under which fingerprint each state is known: its own, or that of all its mirror images.
+/// Under which fingerprint a state is known: its own, or that of all its mirror images.
+fn key<M: Machine, G: Ghost<M>>(
+    space: &Space<'_, M, G>,
+    mirrors: &mut Option<Mirrors>,
+    row: &Row,
+    print: u64,
+) -> u64 {
+    match mirrors {
+        None => print,
+        Some(mirrors) => mirrors.canonical(space, row, print),
+    }
+}
+
+/// The same of each of several states.
 fn name<M: Machine, G: Ghost<M>>(
     space: &Space<'_, M, G>,
     mirrors: &mut Option<Mirrors>,
@@ -348,12 +356,11 @@ fn name<M: Machine, G: Ghost<M>>(
     keys: &mut Vec<u64>,
 ) {
     keys.clear();
-    match mirrors {
-        None => keys.extend_from_slice(&rows.prints),
-        Some(mirrors) => {
-            let rows = (0..rows.len()).map(|at| rows.get(at));
-            keys.extend(rows.map(|(row, print)| mirrors.canonical(space, row, print)));
-        }
+    if mirrors.is_none() {
+        keys.extend_from_slice(&rows.prints);
+    } else {
+        let rows = (0..rows.len()).map(|at| rows.get(at));
+        keys.extend(rows.map(|(row, print)| key(space, mirrors, row, print)));
     }
 }
 
@@ -634,43 +641,43 @@ impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
     /// Looks the successors up. Those that are new join the next level, and the promises look at
     /// them.
     fn flush(&mut self) {
-        self.name();
-        self.met.glance(&self.keys);
-        for at in 0..self.batch.rows.len() {
-            self.accept(at);
+        let mut rows = self.name();
+        for at in 0..rows.len() {
+            let (row, print) = rows.get(at);
+            self.accept(row, print, self.keys[at]);
         }
-        self.batch.rows.clear();
+        rows.clear();
+        self.batch.rows = rows;
     }
 
-    /// Finds out under which fingerprint each state of the batch is known.
-    fn name(&mut self) {
-        name(
-            &self.space,
-            &mut self.mirrors,
-            &self.batch.rows,
-            &mut self.keys,
-        );
-    }
-
-    /// Takes in the state at this place of the batch, if it is new and within the boundary.
-    #[inline]
-    fn accept(&mut self, at: usize) {
-        let (row, _) = self.batch.rows.get(at);
-        let key = self.keys[at];
-        if self.space.world.boundary.is_some() && !self.met.contains(key) {
-            let beyond = self.beyond.contains(&key) || !self.space.is_within_boundary(row);
-            if beyond {
-                self.beyond.insert(key);
-                self.cut_off += 1;
-                return;
-            }
-        }
+    /// Takes the batch, and finds out under which fingerprint each of its states is known.
+    fn name(&mut self) -> Rows {
         let rows = std::mem::take(&mut self.batch.rows);
-        let (row, print) = rows.get(at);
+        name(&self.space, &mut self.mirrors, &rows, &mut self.keys);
+        self.met.glance(&self.keys);
+        rows
+    }
+
+    /// Takes in a state, if it is new and within the boundary.
+    #[inline]
+    fn accept(&mut self, row: &Row, print: u64, key: u64) {
+        let has_boundary = self.space.world.boundary.is_some();
+        if has_boundary && !self.met.contains(key) && self.is_beyond(row, key) {
+            return;
+        }
         if self.insert(row, print, key) {
             self.welcome(row, print);
         }
-        self.batch.rows = rows;
+    }
+
+    /// True if a state is beyond the boundary. A transition leads there, and is cut off.
+    fn is_beyond(&mut self, row: &Row, key: u64) -> bool {
+        let beyond = self.beyond.contains(&key) || !self.space.is_within_boundary(row);
+        if beyond {
+            self.beyond.insert(key);
+            self.cut_off += 1;
+        }
+        beyond
     }
 
     /// True if this state is new.
@@ -696,10 +703,7 @@ impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
         let (all, all_keys) = (std::mem::take(rows), std::mem::take(keys));
         for (at, key) in all_keys.into_iter().enumerate() {
             let (row, print) = all.get(at);
-            if self.beyond.contains(&key) || !self.space.is_within_boundary(row) {
-                self.beyond.insert(key);
-                self.cut_off += 1;
-            } else {
+            if !self.is_beyond(row, key) {
                 rows.push(row, print);
                 keys.push(key);
             }
@@ -823,11 +827,7 @@ fn retrace<M: Machine, G: Ghost<M>>(
                 && let Some(next) = world.apply(&state, &action)
             {
                 let (row, print) = space.row(&next);
-                let key = match mirrors {
-                    None => print,
-                    Some(mirrors) => mirrors.canonical(space, &row, print),
-                };
-                if key == *wanted {
+                if key(space, mirrors, &row, print) == *wanted {
                     found = Some((action, next));
                 }
             }

@@ -30,6 +30,20 @@ impl<R: Machine, F> Twin<R> for F where
 {
 }
 
+/// Boots the right machine, and passes on what it says.
+pub fn boot<R: Machine, F: Twin<R>>(
+    right: &R,
+    durable: &mut R::Durable,
+    out: &mut Outbox<F>,
+) -> R::Volatile {
+    let mut inner = Outbox::default();
+    let volatile = right.boot(durable, &mut inner);
+    for output in inner.drain() {
+        out.push(twin(output));
+    }
+    volatile
+}
+
 /// Lets the right machine act on the state of its flawed twin, and gives its outputs, for the flaw
 /// to spoil.
 pub fn delegate<R: Machine, F: Twin<R>>(

@@ -279,11 +279,7 @@ fn check(
             }
             let mut watch = |progress: &Progress| {
                 show(&exhibit.name(), exhibit.claim(), progress);
-                if stopped.load(Ordering::Relaxed) {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
+                unless(&stopped)
             };
             let report = exhibit.check(how, &mut watch)?;
             if format == Format::Text {
@@ -322,6 +318,15 @@ fn check(
         }
     }
     Ok(ExitCode::from(u8::from(0 < surprises)))
+}
+
+/// Goes on unless the user has pressed Ctrl-C.
+fn unless(stopped: &AtomicBool) -> ControlFlow<()> {
+    if stopped.load(Ordering::Relaxed) {
+        ControlFlow::Break(())
+    } else {
+        ControlFlow::Continue(())
+    }
 }
 
 /// Becomes true when the user presses Ctrl-C: the search then ends with what it has. At the second
@@ -443,11 +448,7 @@ fn walk(protocol: &str, name: Option<&str>, walks: Walks) -> Result<ExitCode, St
                 walks.walks
             );
         }
-        if stopped.load(Ordering::Relaxed) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        unless(&stopped)
     };
     let found = exhibit.simulate(walks, &mut watch);
     clear();

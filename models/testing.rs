@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::catalogue::{Claim, Depth, Exhibit, How, Report, protocol};
 use crate::engine::unwatched;
+use crate::purge::Discharged;
 
 fn with<T>(protocol_name: &str, name: &str, act: impl FnOnce(&dyn Exhibit) -> T) -> T {
     let protocol = protocol(protocol_name)
@@ -98,4 +99,20 @@ pub fn audits(protocol: &str, world: &str) {
             "states told apart by full equality"
         );
     });
+}
+
+/// Every obligation of a purge was discharged, and none for nothing.
+///
+/// # Panics
+///
+/// If not.
+pub fn discharges(obligations: Result<Vec<Discharged>, String>) {
+    let discharged = obligations.unwrap_or_else(|failure| panic!("{failure}"));
+    for one in discharged {
+        assert!(
+            0 < one.inert && 0 < one.stays_dead,
+            "something is dead: {one:?}"
+        );
+        assert!(one.reduced < one.states, "something is gained: {one:?}");
+    }
 }

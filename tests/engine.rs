@@ -285,14 +285,7 @@ proptest! {
         for exact in [false, true] {
             let options = Options { exact, ..Options::default() };
             let outcome = search(&world, options, &mut unwatched);
-            let settled = outcome.findings.iter().map(|finding| finding.steps).collect();
-            let found = Audit {
-                unique: outcome.unique,
-                generated: outcome.generated,
-                cut_off: outcome.cut_off,
-                settled,
-            };
-            prop_assert_eq!(&found, &audit);
+            prop_assert_eq!(&Audit::from(&outcome), &audit);
             // Both ways of following a calm are one.
             let steps = |name| outcome.findings.iter().find(|f| f.promise == name).map(|f| f.steps);
             prop_assert_eq!(steps("calls return"), steps("calls return, slowly"));

@@ -15,7 +15,7 @@ use quorate_models::register::{
 };
 use quorate_models::shared::fingerprint;
 use quorate_models::snapshot::Snapshot;
-use quorate_models::testing::{audits, holds, refutes};
+use quorate_models::testing::{audits, discharges, holds, refutes};
 
 #[test]
 fn promises_hold_with_two_gets_in_a_row() {
@@ -203,14 +203,7 @@ fn cuts_add_no_node_state_that_loss_alone_does_not_reach() {
 
 #[test]
 fn dead_messages_are_dead() {
-    let discharged = obligations().unwrap_or_else(|failure| panic!("{failure}"));
-    for one in discharged {
-        assert!(
-            0 < one.inert && 0 < one.stays_dead,
-            "something is dead: {one:?}"
-        );
-        assert!(one.reduced < one.states, "something is gained: {one:?}");
-    }
+    discharges(obligations());
 }
 
 #[test]

@@ -244,20 +244,12 @@ proptest! {
         for exact in [false, true] {
             let options = Options { exact, ..Options::default() };
             let outcome = search(&world, options, &mut unwatched);
-            let settled = outcome.findings.iter().map(|finding| finding.steps).collect();
-            let found = Audit {
-                unique: outcome.unique,
-                generated: outcome.generated,
-                cut_off: outcome.cut_off,
-                settled,
-            };
-            prop_assert_eq!(&found, &audit);
+            prop_assert_eq!(&Audit::from(&outcome), &audit);
         }
         // With every mirror image there are more states, and the promises say the same.
         let whole = search(&plan.world().asymmetric(), Options::default(), &mut unwatched);
         prop_assert!(audit.unique <= whole.unique);
-        let settled: Vec<_> = whole.findings.iter().map(|finding| finding.steps).collect();
-        prop_assert_eq!(&settled, &audit.settled);
+        prop_assert_eq!(&Audit::from(&whole).settled, &audit.settled);
         let discharged = obligations(|| plan.world());
         prop_assert_eq!(discharged.map(|done| done.states), Ok(whole.unique));
     }

@@ -15,7 +15,7 @@ use quorate::commit::{
 use quorate::data::NodeSet;
 use quorate::machine::{Machine, NodeId, Outbox, State};
 
-use crate::flaw::{delegate, twin};
+use crate::flaw::{boot, delegate};
 
 /// A node, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -82,11 +82,7 @@ impl Machine for Flawed {
             Flaw::RecordNotForced => durable.commits = Durable::default().commits,
             _ => {}
         }
-        let mut inner = Outbox::default();
-        let volatile = self.right.boot(durable, &mut inner);
-        for output in inner.drain() {
-            out.push(twin(output));
-        }
+        let volatile = boot(&self.right, durable, out);
         if self.flaw == Flaw::IncarnationForgotten {
             durable.incarnation = 1;
         }
@@ -298,12 +294,7 @@ impl Machine for CrashStop {
             durable.incarnation = DEAD;
             return Volatile::default();
         }
-        let mut inner = Outbox::default();
-        let volatile = self.right.boot(durable, &mut inner);
-        for output in inner.drain() {
-            out.push(twin(output));
-        }
-        volatile
+        boot(&self.right, durable, out)
     }
 
     fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {

@@ -177,8 +177,9 @@ impl Drop for Watchman<'_> {
 ///
 /// # Errors
 ///
-/// If states waited on disk and could not be read. If other processes cannot be reached, or do not check the same world with the same build. If one
-/// is lost later, this process ends with a message, and there is no outcome.
+/// If states waited on disk and could not be read; if other processes cannot be reached, or do not
+/// check the same world with the same build. If one is lost later, this process ends with a message,
+/// and there is no outcome.
 pub fn search_with<M: Machine, G: Ghost<M>>(
     world: &Arc<World<M, G>>,
     options: Options,
@@ -253,17 +254,6 @@ struct Tray {
     keys: Vec<u64>,
 }
 
-impl Trays {
-    #[inline]
-    fn tray(&mut self, print: u64) -> &mut Rows {
-        let at = match self.only {
-            Some(at) => at,
-            None => owner(print, self.by_owner.len()),
-        };
-        &mut self.by_owner[at].rows
-    }
-}
-
 /// Who says whether a state is new.
 #[inline]
 fn owner(key: u64, peers: usize) -> usize {
@@ -278,13 +268,12 @@ impl Sink for Trays {
     }
 
     #[inline]
-    fn put_changed(&mut self, row: &Row, place: usize, number: u32, print: u64) {
-        self.tray(print).push_changed(row, place, number, print);
-    }
-
-    #[inline]
-    fn put(&mut self, row: &Row, print: u64) {
-        self.tray(print).push(row, print);
+    fn tray(&mut self, print: u64) -> &mut Rows {
+        let at = match self.only {
+            Some(at) => at,
+            None => owner(print, self.by_owner.len()),
+        };
+        &mut self.by_owner[at].rows
     }
 }
 
@@ -380,13 +369,11 @@ impl<'w, M: Machine, G: Ghost<M>> Hand<'w, M, G> {
         let world = self.search.space.world;
         let (row, print) = self.search.space.row(&world.initial());
         let search = &mut self.search;
-        search.batch.rows.push(&row, print);
-        search.name();
-        if owner(search.keys[0], peers) == self.me {
+        let key = super::key(&search.space, &mut search.mirrors, &row, print);
+        if owner(key, peers) == self.me {
             search.generated = 1;
-            search.accept(0);
+            search.accept(&row, print, key);
         }
-        search.batch.rows.clear();
         search.turn();
         let mut spent = false;
         while self.go_on(worker, input, probe, spent)? {
@@ -493,23 +480,23 @@ impl<'w, M: Machine, G: Ghost<M>> Hand<'w, M, G> {
         let own = &mut self.trays.by_owner[self.me].rows;
         if own.len() > most {
             std::mem::swap(&mut self.search.batch.rows, own);
-            self.search.name();
-            self.search.met.glance(&self.search.keys);
-            for at in 0..self.search.batch.rows.len() {
+            let mut rows = self.search.name();
+            for at in 0..rows.len() {
+                let (row, print) = rows.get(at);
                 let key = self.search.keys[at];
                 let owner = match self.trays.only {
                     None => self.me,
                     Some(_) => owner(key, self.asked.len()),
                 };
                 if owner == self.me {
-                    self.search.accept(at);
+                    self.search.accept(row, print, key);
                 } else {
-                    let (row, print) = self.search.batch.rows.get(at);
                     self.trays.by_owner[owner].rows.push(row, print);
                     self.trays.by_owner[owner].keys.push(key);
                 }
             }
-            self.search.batch.rows.clear();
+            rows.clear();
+            self.search.batch.rows = rows;
         }
         let mut asked = false;
         for owner in 0..self.asked.len() {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use quorate::machine::{Machine, NodeId};
 
-use super::space::{Born, Lies, NONE, Placed, Row, Sink, Space, Stepped, What};
+use super::space::{Born, LETTER, Lies, NODE, NONE, Placed, Row, Sink, Space, Stepped, What};
 use crate::action::Cut;
 use crate::ghost::Ghost;
 use crate::shared::{Shared, fingerprint};
@@ -100,7 +100,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
                 .wrapping_sub(self.nodes.print(row[place]))
                 .wrapping_add(self.nodes.print(after));
             if sink.wants(print) {
-                sink.put_changed(row, place, after, print);
+                sink.tray(print).push_changed(row, place, after, print);
             }
             self.fired[step as usize] += 1;
             return 1;
@@ -146,7 +146,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             .wrapping_sub(old)
             .wrapping_add(self.outers.print(outer_after));
         if sink.wants(print) {
-            sink.put(&self.child, print);
+            sink.tray(print).push(&self.child, print);
         }
         1
     }
@@ -257,7 +257,8 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
                     .wrapping_sub(self.outers.print(outer))
                     .wrapping_add(self.outers.print(next));
                 if sink.wants(print) {
-                    sink.put_changed(origin.row, self.places, next, print);
+                    sink.tray(print)
+                        .push_changed(origin.row, self.places, next, print);
                 }
             }
         }
@@ -313,7 +314,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         self.purge(place, &mut print);
         self.faults[0] += 1;
         if sink.wants(print) {
-            sink.put(&self.child, print);
+            sink.tray(print).push(&self.child, print);
         }
         1
     }
@@ -332,7 +333,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         let place = *place;
         let known = self.nodes.len();
         let down = self.node(place, &down);
-        self.bear(0, known, Born::Crash(node));
+        self.bear(NODE, known, Born::Crash(node));
         self.nodes.get_mut(node).crashed = down;
         Some(down)
     }
@@ -395,7 +396,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             said: said.into_boxed_slice(),
         };
         let number = self.lies.add(print, lies);
-        self.bear(1, known, Born::Lie(number));
+        self.bear(LETTER, known, Born::Lie(number));
         number
     }
 }

@@ -10,12 +10,8 @@
 use quorate::machine::Machine;
 use serde::{Deserialize, Serialize};
 
-use super::space::{Born, NONE, Row, Space, What};
+use super::space::{Born, KINDS, LETTER, NODE, NONE, OUTER, Row, Space, What, each_part};
 use crate::ghost::Ghost;
-
-const NODE: usize = 0;
-const LETTER: usize = 1;
-const OUTER: usize = 2;
 
 /// How parts came about, in the sender's numbers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,7 +52,7 @@ pub(super) enum Definition {
 /// What one other engine was told of.
 #[derive(Default)]
 pub(super) struct Teller {
-    parts: [Marks; 3],
+    parts: [Marks; KINDS],
     tellings: Marks,
     /// What it is to be told next.
     pub(super) definitions: Vec<Definition>,
@@ -84,13 +80,8 @@ impl Teller {
     /// The initial state comes first.
     pub(super) fn new<M: Machine, G: Ghost<M>>(space: &Space<'_, M, G>, initial: &Row) -> Self {
         let mut teller = Self::default();
-        let (nodes, outer, letters) = space.parts(initial);
-        for node in nodes {
-            teller.parts[NODE].insert(*node);
-        }
-        teller.parts[OUTER].insert(outer);
-        for letter in letters {
-            teller.parts[LETTER].insert(*letter);
+        for (kind, part) in each_part(space.places, initial) {
+            teller.parts[kind].insert(part);
         }
         teller
             .definitions
@@ -100,13 +91,8 @@ impl Teller {
 
     /// Makes sure that the other engine knows every part of a row.
     pub(super) fn define<M: Machine, G: Ghost<M>>(&mut self, space: &Space<'_, M, G>, row: &Row) {
-        let (nodes, outer, letters) = space.parts(row);
-        for node in nodes {
-            self.part(space, NODE, *node);
-        }
-        self.part(space, OUTER, outer);
-        for letter in letters {
-            self.part(space, LETTER, *letter);
+        for (kind, part) in each_part(space.places, row) {
+            self.part(space, kind, part);
         }
     }
 
@@ -233,7 +219,7 @@ impl Teller {
 /// Our numbers for those of one other engine.
 #[derive(Default)]
 pub(super) struct Listener {
-    parts: [Vec<u32>; 3],
+    parts: [Vec<u32>; KINDS],
     tellings: Vec<u32>,
 }
 
@@ -255,13 +241,8 @@ impl Listener {
                 if ours.len() != theirs.len() {
                     return Err(Stranger);
                 }
-                for (at, (theirs, ours)) in theirs.iter().zip(ours).enumerate() {
-                    let kind = match at.cmp(&space.places) {
-                        std::cmp::Ordering::Less => NODE,
-                        std::cmp::Ordering::Equal => OUTER,
-                        std::cmp::Ordering::Greater => LETTER,
-                    };
-                    put(&mut self.parts[kind], *theirs, ours);
+                for ((kind, theirs), ours) in each_part(space.places, theirs).zip(ours) {
+                    put(&mut self.parts[kind], theirs, ours);
                 }
             }
             Definition::Step {

@@ -15,12 +15,9 @@ use hashbrown::HashMap;
 use quorate::data::NodeSet;
 use quorate::machine::{Machine, NodeId};
 
-use super::space::{Row, Space};
+use super::space::{KINDS, Row, Space, each_part};
 use crate::ghost::Ghost;
 use crate::symmetry::{Look, Renaming};
-
-/// The parts of states: nodes, messages and outers.
-const KINDS: usize = 3;
 
 /// Mirror images, as far as they were asked for.
 pub(super) struct Mirrors {
@@ -138,7 +135,7 @@ impl Mirrors {
         self.learn(space);
         self.tally.fill(0);
         let width = self.members.len();
-        for (kind, part) in parts(space.places, row) {
+        for (kind, part) in each_part(space.places, row) {
             let start = part as usize * width;
             let looks = &self.looks[kind][start..start + width];
             for (sum, look) in self.tally.iter_mut().zip(looks) {
@@ -260,7 +257,7 @@ impl Mirrors {
             return print;
         }
         let mut sum = 0_u64;
-        for (kind, part) in parts(space.places, row) {
+        for (kind, part) in each_part(space.places, row) {
             let prints = &mut images.prints[kind];
             let place = part as usize;
             if prints.len() <= place {
@@ -283,7 +280,7 @@ impl Mirrors {
         let images = &self.renamings[renaming];
         let places = space.places;
         let mut image = vec![0; row.len()];
-        for (at, (kind, part)) in parts(places, row).enumerate() {
+        for (at, (kind, part)) in each_part(places, row).enumerate() {
             let number = (self.rows)
                 .entry((renaming, kind, part))
                 .or_insert_with(|| space.image(kind, part, &images.renaming));
@@ -298,18 +295,6 @@ impl Mirrors {
         image[places + 1..].sort_unstable();
         image
     }
-}
-
-/// The parts of a row, each with its kind.
-fn parts(places: usize, row: &Row) -> impl Iterator<Item = (usize, u32)> {
-    row.iter().enumerate().map(move |(at, part)| {
-        let kind = match at.cmp(&places) {
-            std::cmp::Ordering::Less => 0,
-            std::cmp::Ordering::Equal => 2,
-            std::cmp::Ordering::Greater => 1,
-        };
-        (kind, *part)
-    })
 }
 
 fn short(place: usize) -> u8 {

@@ -13,6 +13,7 @@
 //! The numbers differ from run to run, if what is met first does. Fingerprints are of content alone,
 //! and are the same in every run, thread and process.
 
+use std::cmp::Ordering;
 use std::hash::BuildHasherDefault;
 use std::ops::Range;
 
@@ -21,6 +22,7 @@ use quorate::machine::{Machine, NodeId};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use super::Rows;
 use super::intern::Interned;
 use super::ready::Ready;
 use super::views::Views;
@@ -34,6 +36,24 @@ use crate::world::World;
 
 /// A state: the number of each node, of the outer, and of each message that was sent, increasing.
 pub(super) type Row = [u32];
+
+/// The kinds of parts.
+pub(super) const NODE: usize = 0;
+pub(super) const LETTER: usize = 1;
+pub(super) const OUTER: usize = 2;
+pub(super) const KINDS: usize = 3;
+
+/// The parts of a row, each with its kind, in a world of so many nodes.
+pub(super) fn each_part(places: usize, row: &Row) -> impl Iterator<Item = (usize, u32)> {
+    row.iter().enumerate().map(move |(at, part)| {
+        let kind = match at.cmp(&places) {
+            Ordering::Less => NODE,
+            Ordering::Equal => OUTER,
+            Ordering::Greater => LETTER,
+        };
+        (kind, *part)
+    })
+}
 
 /// No number.
 pub(super) const NONE: u32 = u32::MAX;
@@ -209,7 +229,7 @@ pub(super) struct Space<'w, M: Machine, G: Ghost<M>> {
     /// How often there were crashes, cuts, healings and lies that changed something.
     pub(super) faults: [u64; 4],
     /// How each node, each message and each outer came about.
-    born: [Vec<Born>; 3],
+    born: [Vec<Born>; KINDS],
     nothing: Shared<Vec<Shared<Letter<M::Message>>>>,
     pub(super) child: Vec<u32>,
 }
@@ -251,10 +271,8 @@ impl Sizes {
 pub(super) trait Sink {
     /// True if this successor is wanted.
     fn wants(&mut self, print: u64) -> bool;
-    /// The successor is `row`, but for one number.
-    fn put_changed(&mut self, row: &Row, place: usize, number: u32, print: u64);
-    /// The successor is `row`.
-    fn put(&mut self, row: &Row, print: u64);
+    /// Where a successor with this fingerprint goes.
+    fn tray(&mut self, print: u64) -> &mut Rows;
 }
 
 impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
@@ -376,7 +394,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             moves: None,
             views: Views::default(),
         };
-        self.born[0].push(Born::Initial);
+        self.born[NODE].push(Born::Initial);
         self.nodes.add(print, placed)
     }
 
@@ -397,7 +415,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             to,
             rank: 0,
         };
-        self.born[1].push(Born::Initial);
+        self.born[LETTER].push(Born::Initial);
         let letter = self.letters.add(print, sent);
         self.ranked.insert(at, letter);
         for (rank, letter) in (0..).zip(&self.ranked).skip(at) {
@@ -419,7 +437,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             .clients
             .put(fingerprint(&stub.clients), stub.clients.clone());
         let settles = settles(self.world, &stub);
-        self.born[2].push(Born::Initial);
+        self.born[OUTER].push(Born::Initial);
         self.outers.add(
             print,
             Outer {
@@ -455,13 +473,13 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         }
     }
 
-    // Mirror images. The kinds of parts: 0 a node, 1 a message, 2 an outer.
+    // Mirror images.
 
     /// How many parts of a kind there are.
     pub(super) fn count(&self, kind: usize) -> usize {
         match kind {
-            0 => self.nodes.len(),
-            1 => self.letters.len(),
+            NODE => self.nodes.len(),
+            LETTER => self.letters.len(),
             _ => self.outers.len(),
         }
     }
@@ -469,11 +487,11 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
     /// What a part looks like.
     pub(super) fn look(&self, kind: usize, part: u32, look: &Look<'_>) -> u64 {
         match kind {
-            0 => {
+            NODE => {
                 let Placed { place, content, .. } = self.nodes.get(part);
                 look.of_node(NodeId(*place as u64), content)
             }
-            1 => look.of_letter(&self.letters.get(part).content),
+            LETTER => look.of_letter(&self.letters.get(part).content),
             _ => {
                 let stub = &self.outers.get(part).stub;
                 look.of_clients(&stub.clients, stub.broken.as_deref())
@@ -484,12 +502,12 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
     /// The fingerprint of the image of a part.
     pub(super) fn image_print(&self, kind: usize, part: u32, renaming: &Renaming) -> u64 {
         match kind {
-            0 => {
+            NODE => {
                 let Placed { place, content, .. } = self.nodes.get(part);
                 let to = renaming.node(NodeId(*place as u64));
                 placed(fingerprint(&renaming.content(content)), to.0)
             }
-            1 => {
+            LETTER => {
                 let letter = renaming.letter(&self.letters.get(part).content);
                 placed(fingerprint(&letter), LETTERS)
             }
@@ -503,7 +521,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
     /// The number of the image of a part.
     pub(super) fn image(&mut self, kind: usize, part: u32, renaming: &Renaming) -> u32 {
         match kind {
-            0 => {
+            NODE => {
                 let Placed { place, content, .. } = self.nodes.get(part);
                 let to = renaming.node(NodeId(*place as u64));
                 let content = Shared::new(renaming.content(content));
@@ -512,7 +530,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
                     &content,
                 )
             }
-            1 => {
+            LETTER => {
                 let letter = renaming.letter(&self.letters.get(part).content);
                 let letter = self.letter(Shared::new(letter));
                 letter.expect("a message to a node of this world")
@@ -647,8 +665,8 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         } else {
             (self.sends).put(fingerprint(&bundle), bundle.into_boxed_slice())
         };
-        self.bear(0, known.0, Born::Step(step));
-        self.bear(1, known.1, Born::Step(step));
+        self.bear(NODE, known.0, Born::Step(step));
+        self.bear(LETTER, known.1, Born::Step(step));
         let tells = self.telling(place, step, effect.events, effect.broken);
         self.stepped.push(Stepped {
             after,
@@ -774,7 +792,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         (self.world).tell(&mut stub, telling.node, &telling.events, broken);
         let (known, step) = (self.outers.len(), telling.step);
         let after = self.outer(stub);
-        self.bear(2, known, Born::Tell(outer, step));
+        self.bear(OUTER, known, Born::Tell(outer, step));
         self.told.insert(pair(outer, tells), after);
         after
     }
@@ -789,7 +807,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         (self.world).ask(&mut stub, client as usize, NodeId(place as u64));
         let known = self.outers.len();
         let after = self.outer(stub);
-        self.bear(2, known, Born::Ask(outer, client, short(place)));
+        self.bear(OUTER, known, Born::Ask(outer, client, short(place)));
         self.asked.insert(key, after);
         after
     }
@@ -804,7 +822,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         let budget = self.world.bury(&mut stub, NodeId(place as u64));
         let known = self.outers.len();
         let after = budget.map_or(NONE, |()| self.outer(stub));
-        self.bear(2, known, Born::Bury(outer, short(place)));
+        self.bear(OUTER, known, Born::Bury(outer, short(place)));
         self.buried.insert(key, after);
         (after != NONE).then_some(after)
     }
@@ -832,7 +850,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             }
             None => {}
         }
-        self.bear(2, known, Born::Cut(outer));
+        self.bear(OUTER, known, Born::Cut(outer));
         let next = next.into_boxed_slice();
         self.outers.get_mut(outer).cuts = Some(next.clone());
         next

@@ -6,7 +6,7 @@ use std::time::Duration;
 use quorate::machine::{Machine, NodeId, Outbox, State};
 use quorate::raft::{Call, Durable, Event, Message, Raft, Term, Timer, Volatile};
 
-use crate::flaw::{Twin, delegate};
+use crate::flaw::{Twin, boot, delegate};
 
 /// A machine whose election alarm is not heard any more once its node is in the last term.
 ///
@@ -28,12 +28,7 @@ impl<M: Twin<Raft>> Machine for Bounded<M> {
     type Volatile = Volatile;
 
     fn boot(&self, durable: &mut Durable, out: &mut Outbox<Self>) -> Volatile {
-        let mut inner = Outbox::default();
-        let volatile = self.inner.boot(durable, &mut inner);
-        for output in inner.drain() {
-            out.push(crate::flaw::twin::<M, Self>(output));
-        }
-        volatile
+        boot(&self.inner, durable, out)
     }
 
     fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {

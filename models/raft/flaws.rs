@@ -14,7 +14,7 @@ use quorate::raft::{
     Call, Durable, Entry, Event, Index, Message, Position, Raft, Reply, Role, Term, Timer, Volatile,
 };
 
-use crate::flaw::delegate;
+use crate::flaw::{boot, delegate};
 
 /// A member, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -104,12 +104,7 @@ impl Machine for Flawed {
             Flaw::LogForgotten => durable.log.truncate(Index(0)),
             _ => {}
         }
-        let mut inner = Outbox::default();
-        let volatile = self.right.boot(durable, &mut inner);
-        for output in inner.drain() {
-            out.push(crate::flaw::twin::<Raft, Self>(output));
-        }
-        volatile
+        boot(&self.right, durable, out)
     }
 
     fn on_call(&self, state: &mut State<Self>, mut call: Call, out: &mut Outbox<Self>) {

@@ -13,7 +13,7 @@ use quorate::register::{
     Call, Durable, Event, Goal, Message, Operation, Phase, Register, Tag, Timer, Version, Volatile,
 };
 
-use crate::flaw::delegate;
+use crate::flaw::{boot, delegate};
 
 /// A register, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -66,11 +66,7 @@ impl Machine for Flawed {
     type Volatile = Volatile;
 
     fn boot(&self, durable: &mut Durable, out: &mut Outbox<Self>) -> Volatile {
-        let mut inner = Outbox::default();
-        let volatile = self.right.boot(durable, &mut inner);
-        for output in inner.drain() {
-            out.push(crate::flaw::twin(output));
-        }
+        let volatile = boot(&self.right, durable, out);
         if self.flaw == Flaw::IncarnationForgotten {
             durable.incarnation = 1;
         }
