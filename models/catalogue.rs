@@ -20,6 +20,10 @@ use crate::simulate::{Walks, simulate};
 use crate::world::World;
 use crate::{clock, commit, raft, register, story};
 
+mod reference;
+
+pub use reference::{Count, Factors};
+
 /// What is claimed of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -186,6 +190,12 @@ pub trait Exhibit: Send + Sync {
     /// Walks through it at random, with all its promises. `watch` is told how many walks there were,
     /// and may stop it.
     fn simulate(&self, walks: Walks, watch: &mut dyn FnMut(usize) -> ControlFlow<()>) -> Simulated;
+    /// Explores it by stateright's own breadth-first search, as far as it gets, and compares as well.
+    /// Where nodes are alike the count is not the claimed one, for stateright looks at every mirror
+    /// image.
+    fn check_by_stateright(&self) -> Report;
+    /// Counts its states with and without its reductions, each time up to a budget.
+    fn factors(&self, states_max: usize) -> Factors;
     /// The distinct states and transitions that stateright's own search finds, and those that ours
     /// does, with every mirror image of every state.
     fn reference(&self) -> [(usize, usize); 2];
@@ -343,6 +353,55 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
                 )
             }),
         }
+    }
+
+    fn check_by_stateright(&self) -> Report {
+        let world = self.world();
+        let found = reference::by_stateright(self.world());
+        let counts = (found.unique, found.generated);
+        let surprise = match (self.claim, &found.refuted) {
+            (Claim::Holds { unique, generated }, None) => {
+                let same = world.is_symmetric() || counts == (unique, generated);
+                (!same).then(|| {
+                    format!("claimed {unique} states and {generated} transitions, found {counts:?}")
+                })
+            }
+            (Claim::Holds { .. }, Some((promise, ..))) => {
+                Some(format!("claimed to hold, but {promise:?} fell"))
+            }
+            (Claim::Falls { steps, .. }, Some((_, _, story))) => (story.len() != steps)
+                .then(|| format!("claimed to fall in {steps} steps, found {}", story.len())),
+            (Claim::Falls { promise, .. }, None) => {
+                Some(format!("claimed to refute {promise:?}, which held"))
+            }
+        };
+        let refuted = found.refuted.as_ref();
+        Report {
+            world: world.name().into(),
+            claim: self.claim,
+            unique: found.unique,
+            generated: found.generated,
+            depth: found.depth,
+            cut_off: 0,
+            seconds: found.seconds,
+            collision: collision(found.unique),
+            coverage: Vec::new(),
+            promises: world.promises().len(),
+            verdict: if refuted.is_some() {
+                "REFUTED".into()
+            } else {
+                Verdict::Exhausted.to_string()
+            },
+            refuted: refuted.map(|(promise, ..)| *promise),
+            story: refuted.map(|(promise, kind, path)| {
+                story::page(&world, promise, *kind, path, story::Source::Search)
+            }),
+            surprise,
+        }
+    }
+
+    fn factors(&self, states_max: usize) -> Factors {
+        reference::factors(|| self.world(), states_max)
     }
 
     fn reference(&self) -> [(usize, usize); 2] {
