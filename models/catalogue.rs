@@ -18,7 +18,7 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{clock, commit, raft, register, story};
+use crate::{clock, commit, raft, register, service, story};
 
 mod reference;
 
@@ -468,6 +468,7 @@ pub fn protocols() -> Vec<Protocol> {
         raft::protocol(),
         commit::protocol(),
         clock::protocol(),
+        service::protocol(),
     ]
 }
 

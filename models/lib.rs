@@ -19,6 +19,7 @@ pub mod promise;
 pub mod purge;
 pub mod raft;
 pub mod register;
+pub mod service;
 pub mod shared;
 pub mod simulate;
 pub mod snapshot;
