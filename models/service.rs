@@ -1,5 +1,6 @@
 //! What is claimed of [`quorate::service`]: its worlds, its promises, and the flaws that refute them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use quorate::data::{Map, NodeSet};
@@ -69,7 +70,7 @@ pub struct Book {
     callers: Map<NodeId, Caller>,
     limits: Option<Limits>,
     broken: Vec<&'static str>,
-    seen: Seen,
+    seen: BTreeSet<Sight>,
 }
 
 /// What callers are held to.
@@ -81,14 +82,14 @@ struct Limits {
 }
 
 /// What shows that the world is not hollow.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
-struct Seen {
-    repeated: bool,
-    conflict: bool,
-    collected: bool,
-    reopened: bool,
-    closed: bool,
-    shed: bool,
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Sight {
+    Repeated,
+    Conflict,
+    Collected,
+    Reopened,
+    Closed,
+    Shed,
 }
 
 impl fmt::Debug for Book {
@@ -163,7 +164,8 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Book {
                 generation,
             } => self.attempted(node, *ticket, *attempt, *generation),
             Event::Opened { generation } => {
-                self.seen.reopened |= self.caller(node).open == Some(HalfOrNot::Half);
+                let half = self.caller(node).open == Some(HalfOrNot::Half);
+                self.sees(half, Sight::Reopened);
                 self.turns(node, Some(HalfOrNot::Open), *generation);
             }
             Event::Cooled { generation } => self.turns(node, Some(HalfOrNot::Half), *generation),
@@ -171,7 +173,7 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Book {
                 let caller = self.caller(node);
                 let fair = caller.open == Some(HalfOrNot::Half) && *by == caller.generation;
                 self.breaks(!fair, CLOSED_BY);
-                self.seen.closed = true;
+                self.sees(true, Sight::Closed);
                 self.turns(node, None, *generation);
             }
             Event::Returned { ticket, outcome } => {
@@ -203,6 +205,12 @@ impl Book {
         if broken && !self.broken.contains(&promise) {
             self.broken.push(promise);
             self.broken.sort_unstable();
+        }
+    }
+
+    fn sees(&mut self, seen: bool, sight: Sight) {
+        if seen {
+            self.seen.insert(sight);
         }
     }
 
@@ -270,10 +278,11 @@ impl Book {
                     .asked
                     .iter()
                     .filter(|(other, (_, of))| **other != ticket && of.session == request.session);
-                self.seen.repeated |= others.count() > 0;
+                let repeated = others.count() > 0;
+                self.sees(repeated, Sight::Repeated);
             }
-            Outcome::Conflict => self.seen.conflict = true,
-            Outcome::Collected => self.seen.collected = true,
+            Outcome::Conflict => self.sees(true, Sight::Conflict),
+            Outcome::Collected => self.sees(true, Sight::Collected),
             Outcome::Declined => {}
         }
     }
@@ -283,7 +292,7 @@ impl Book {
         let tenant = self.asked.get(&ticket).map(|(tenant, _)| *tenant);
         let under_way = tenant.map_or(0, |tenant| self.of_tenant(node, tenant));
         self.breaks(under_way < share, NOBODY_SHED);
-        self.seen.shed = true;
+        self.sees(true, Sight::Shed);
     }
 }
 
@@ -552,7 +561,7 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
         Claimed::holds(1_233, 2_781, || {
             right("collected", SESSIONS, COLLECTED)
                 .says("two callers that try twice; a request is asked again when its result is no longer kept")
-                .sometimes_told("a result is no longer kept", |told| told.ghost.seen.collected)
+                .sometimes_told("a result is no longer kept", |told| told.ghost.seen.contains(&Sight::Collected))
         }),
         Claimed::holds(3_496, 7_581, || {
             breaks(right("breaker", BREAKER, TWO_EACH))
@@ -607,24 +616,30 @@ fn composed(name: &str) -> Model<Service> {
 
 fn again<M: Twin<Service>>(world: Model<M>) -> Model<M> {
     world.sometimes_told("a request that was done is answered again", |told| {
-        told.ghost.seen.repeated
+        told.ghost.seen.contains(&Sight::Repeated)
     })
 }
 
 fn conflict<M: Twin<Service>>(world: Model<M>) -> Model<M> {
     world.sometimes_told("a request is refused for its name", |told| {
-        told.ghost.seen.conflict
+        told.ghost.seen.contains(&Sight::Conflict)
     })
 }
 
 fn breaks<M: Twin<Service>>(world: Model<M>) -> Model<M> {
     world
-        .sometimes_told("a probe closes the breaker", |told| told.ghost.seen.closed)
-        .sometimes_told("a probe fails", |told| told.ghost.seen.reopened)
+        .sometimes_told("a probe closes the breaker", |told| {
+            told.ghost.seen.contains(&Sight::Closed)
+        })
+        .sometimes_told("a probe fails", |told| {
+            told.ghost.seen.contains(&Sight::Reopened)
+        })
 }
 
 fn sheds<M: Twin<Service>>(world: Model<M>) -> Model<M> {
-    world.sometimes_told("a call is shed", |told| told.ghost.seen.shed)
+    world.sometimes_told("a call is shed", |told| {
+        told.ghost.seen.contains(&Sight::Shed)
+    })
 }
 
 fn flaws() -> Vec<Box<dyn Exhibit>> {
