@@ -1,0 +1,5 @@
+//! Merkle trees.
+
+mod hasher;
+
+pub use hasher::Hasher;
