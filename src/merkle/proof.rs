@@ -105,7 +105,10 @@ impl fmt::Display for Refusal {
             }
             Self::NothingOlder => write!(f, "of an empty log there is nothing to prove"),
             Self::Shrunk { older, newer } => {
-                write!(f, "a log of {older} entries cannot come before one of {newer}")
+                write!(
+                    f,
+                    "a log of {older} entries cannot come before one of {newer}"
+                )
             }
             Self::Forked => write!(f, "two logs of one size have different roots"),
             Self::TooShort { expected, found } => {
