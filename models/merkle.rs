@@ -100,10 +100,15 @@ fn followers<R: follower::Rule>(
         })
 }
 
-/// A log that appends, and two clients.
-fn honest<R: follower::Rule>(name: &str, entries: &[&str], rule: R) -> Followers<R> {
+/// A log that appends, and clients.
+fn honest<R: follower::Rule>(
+    name: &str,
+    clients: (usize, Company),
+    entries: &[&str],
+    rule: R,
+) -> Followers<R> {
     let size = entries.len() as u64;
-    followers(name, entries, (2, Company::Together), rule)
+    followers(name, entries, clients, rule)
         .always_told(NEVER_ACCUSED, |told| !told.ghost.accused)
         .recovers(CATCHES_UP, 20, move |snapshot| {
             snapshot.disks().all(|(_, book)| book.head.size == size)
@@ -121,9 +126,11 @@ fn forking<R: follower::Rule>(
     clients: (usize, Company),
     rule: R,
 ) -> Followers<R> {
+    // Each gossips once.
+    let rounds = u32::try_from(clients.0).unwrap_or(u32::MAX);
     followers(name, &[], clients, rule)
         .traitors([LOG].into_iter().collect(), Fork::new(size_max, clients.0))
-        .recovers(FORK_FOUND, 4, |snapshot| !holds_unfound_fork(snapshot))
+        .recovers(FORK_FOUND, rounds, |snapshot| !holds_unfound_fork(snapshot))
         .sometimes("two clients were shown a fork", |snapshot| {
             holds_unfound_fork(snapshot)
         })
@@ -236,24 +243,42 @@ fn slander(name: &str, signatures: Signatures) -> Followers<follower::RightRule>
         signatures,
         size_max: entries.len(),
     };
-    honest(name, &entries, follower::RightRule)
+    honest(name, TWO, &entries, follower::RightRule)
         .except(CATCHES_UP)
         .traitors([NodeId(2)].into_iter().collect(), lies)
 }
 
-/// A client that reads from a log that says anything, of so many entries at most.
+/// Of what a log shows proofs: of lists of so many entries at most.
+#[derive(Clone, Copy)]
+enum Showing {
+    /// Under the heads of lists.
+    Lists(usize),
+    /// Also under heads with another size than that of the list under their root.
+    AnySize(usize),
+}
+
+impl Showing {
+    fn size_max(self) -> usize {
+        match self {
+            Self::Lists(size_max) | Self::AnySize(size_max) => size_max,
+        }
+    }
+}
+
+/// A client that reads from a log that says anything.
 fn reading<R: reader::Rule>(
     name: &str,
     letters: &[&'static str],
-    size_max: usize,
+    showing: Showing,
     rule: R,
 ) -> Readers<R> {
+    let size_max = showing.size_max();
     let machine = Reader {
         reads_max: 2,
         index_max: size_max as u64,
         rule: rule.clone(),
     };
-    let lies = Forger::new(&rule, letters, size_max);
+    let lies = Forger::new(&rule, letters, showing);
     let log = [LOG].into_iter().collect();
     let past = Past::new(rule, letters, size_max);
     World::new(name, vec![machine.clone(), machine], past)
@@ -271,8 +296,8 @@ struct Forger {
 }
 
 impl Forger {
-    fn new<R: reader::Rule>(rule: &R, letters: &[&str], size_max: usize) -> Self {
-        let lists = lists(letters, size_max);
+    fn new<R: reader::Rule>(rule: &R, letters: &[&str], showing: Showing) -> Self {
+        let lists = lists(letters, showing.size_max());
         let mut lies = BTreeSet::new();
         for list in &lists {
             for entries in [list.clone()].into_iter().chain(with_nodes(rule, list)) {
@@ -282,6 +307,17 @@ impl Forger {
             let proofs: Vec<Shown> = proofs(rule, list);
             for spoilt in proofs.iter().flat_map(|shown| spoilt(rule, list, shown)) {
                 lies.insert(reader::Word::Entry(spoilt));
+            }
+            if let Showing::AnySize(size_max) = showing {
+                let sizes = 1..=size_max as u64;
+                for (shown, size) in proofs
+                    .iter()
+                    .flat_map(|s| sizes.clone().map(move |n| (s, n)))
+                {
+                    let mut shown = shown.clone();
+                    shown.head.size = size;
+                    lies.insert(reader::Word::Entry(shown));
+                }
             }
             // Under any other head, too.
             for (shown, other) in proofs
@@ -388,16 +424,20 @@ pub fn protocol() -> Protocol {
 }
 
 fn worlds() -> Vec<Box<dyn Exhibit>> {
-    let clients = NodeSet::first(3);
+    let three = (3, Company::Together);
     vec![
         Claimed::holds(0, 0, || {
-            honest("follow", &["a", "b", "c", "d"], follower::RightRule)
+            honest("follow", TWO, &["a", "b", "c", "d"], follower::RightRule)
                 .says("a log that appends four entries, and two clients that compare its heads")
         }),
         Claimed::holds(0, 0, move || {
-            honest("follow-crash", &["a", "b", "c"], follower::RightRule)
-                .says("the same with three entries, and two crashes of any")
-                .crashes(clients, 2)
+            honest("follow-three", three, &["a", "b", "c"], follower::RightRule)
+                .says("the same with three entries and three clients")
+        }),
+        Claimed::holds(0, 0, || {
+            honest("follow-crash", TWO, &["a", "b", "c"], follower::RightRule)
+                .says("the same with three entries, two clients, and two crashes of any")
+                .crashes(NodeSet::first(3), 2)
         }),
         Claimed::holds(0, 0, || {
             slander("slander", Signatures::Kept).says(
@@ -409,11 +449,21 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
                 .says("a log that shows each of two clients what it likes, of two entries at most")
         }),
         Claimed::holds(0, 0, || {
-            forking("fork-three", 3, TWO, follower::RightRule)
+            forking("fork-long", 3, TWO, follower::RightRule)
                 .says("the same of three entries at most")
         }),
+        Claimed::holds(0, 0, move || {
+            forking("fork-three", 2, three, follower::RightRule)
+                .says("the same of two entries at most, with three clients")
+        }),
         Claimed::holds(0, 0, || {
-            reading("read", &LETTERS, 4, reader::RightRule).says(
+            forking("fork-crash", 2, TWO, follower::RightRule)
+                .says("the same of two entries at most, with two clients, and two crashes of any of them")
+                .crashes([NodeId(1), NodeId(2)].into_iter().collect(), 2)
+        }),
+        Claimed::holds(0, 0, || {
+            let log = Showing::Lists(4);
+            reading("read", &LETTERS, log, reader::RightRule).says(
                 "a client that reads twice from a log that shows what it likes, of four entries at most",
             )
         }),
@@ -444,10 +494,15 @@ fn flaws_of_followers() -> Vec<Box<dyn Exhibit>> {
             forked("newer-root-unchecked", FlawedFollower::NewerRootUnchecked)
                 .says("a client does not check that the proof leads to the new root")
         }),
-        Claimed::falls(APPEND_ONLY, 4, || {
-            honest("head-forgotten", &["a", "b"], FlawedFollower::HeadForgotten)
-                .says("after a restart a client believes what it is told first, as it did at first")
-                .crashes(NodeSet::first(3), 1)
+        Claimed::falls(APPEND_ONLY, 6, || {
+            honest(
+                "head-forgotten",
+                TWO,
+                &["a", "b"],
+                FlawedFollower::HeadForgotten,
+            )
+            .says("after a restart a client believes what it is told first, as it did at first")
+            .crashes(NodeSet::first(3), 1)
         }),
         Claimed::falls(APPEND_ONLY, 4, move || {
             forked("larger-is-newer", FlawedFollower::LargerIsNewer)
@@ -457,9 +512,14 @@ fn flaws_of_followers() -> Vec<Box<dyn Exhibit>> {
             forked("sizes-alone", FlawedFollower::SizesAlone)
                 .says("two heads of one size are taken for the same")
         }),
-        Claimed::falls(NEVER_ACCUSED, 4, || {
-            honest("newer-is-a-fork", &["a", "b"], FlawedFollower::NewerIsAFork)
-                .says("two heads with different roots are taken for a fork, whatever their sizes")
+        Claimed::falls(NEVER_ACCUSED, 6, || {
+            honest(
+                "newer-is-a-fork",
+                TWO,
+                &["a", "b"],
+                FlawedFollower::NewerIsAFork,
+            )
+            .says("two heads with different roots are taken for a fork, whatever their sizes")
         }),
         Claimed::falls(NEVER_ACCUSED, 3, || {
             slander("unsigned-heads", Signatures::Forged)
@@ -474,15 +534,16 @@ fn flaws_of_followers() -> Vec<Box<dyn Exhibit>> {
             )
             .says("clients do not hear of each other's heads")
         }),
-        Claimed::falls(CATCHES_UP, 2, || {
-            honest("power-of-two-forgotten", &["a", "b"], FlawedFollower::PowerOfTwoForgotten)
-                .says("a client looks for its own root in a proof that, from a power of two on, leaves it out")
+        Claimed::falls(CATCHES_UP, 5, || {
+            honest("equal-needs-a-proof", TWO, &["a", "b"], FlawedFollower::EqualNeedsAProof)
+                .says("clients that have the same head wait for a proof, which is none of the log's answers")
         }),
     ]
 }
 
 fn flaws_of_readers() -> Vec<Box<dyn Exhibit>> {
-    let reads = |name: &str, size_max, rule| reading(name, &LETTERS, size_max, rule);
+    let reads =
+        |name: &str, size_max, rule| reading(name, &LETTERS, Showing::Lists(size_max), rule);
     vec![
         Claimed::falls(IN_PLACE, 2, move || {
             reads("sides-from-the-path", 2, FlawedReader::SidesFromThePath).says(
@@ -493,20 +554,25 @@ fn flaws_of_readers() -> Vec<Box<dyn Exhibit>> {
             reads("size-from-the-path", 3, FlawedReader::SizeFromThePath)
                 .says("the path says of which size it is")
         }),
+        Claimed::falls(IN_PLACE, 2, || {
+            reading("any-size", &LETTERS, Showing::AnySize(3), reader::RightRule)
+                .says("heads have another size than that of the list under their root")
+        }),
         Claimed::falls(IN_PLACE, 2, move || {
             reads("textbook", 2, FlawedReader::Textbook).says("the textbook's tree and proofs")
         }),
         Claimed::falls(IN_PLACE, 2, || {
             let letters = ["a|b:c", "a:b|c"];
-            reading("joined-fields", &letters, 1, FlawedReader::JoinedFields)
-                .says("the fields of an entry are joined by colons, which fields may have too, as the textbook's")
+            reading("joined-fields", &letters, Showing::Lists(1), FlawedReader::JoinedFields).says(
+                "the fields of an entry are joined by colons, which fields may have too, as the textbook's",
+            )
         }),
         Claimed::falls(ONE_FORM, 2, move || {
             reads("rest-of-the-path", 2, FlawedReader::RestOfThePath)
                 .says("what a path has beyond what is needed is not looked at")
         }),
-        Claimed::falls(ONE_LIST, 4, move || {
-            reads("last-twice", 4, FlawedReader::LastTwice).says(
+        Claimed::falls(ONE_LIST, 4, || {
+            reading("last-twice", &["a"], Showing::Lists(4), FlawedReader::LastTwice).says(
                 "a last node without a neighbour is paired with itself, as the textbook's and Bitcoin's",
             )
         }),

@@ -18,8 +18,8 @@ pub(super) enum FlawedFollower {
     OlderRootUnchecked,
     /// The proof need not lead to the newer root.
     NewerRootUnchecked,
-    /// It is forgotten that a proof from a power of two on begins with the older root itself.
-    PowerOfTwoForgotten,
+    /// Heads that are equal need a proof too.
+    EqualNeedsAProof,
     /// After a restart the client has no head.
     HeadForgotten,
     /// Of two heads the larger is the newer.
@@ -48,10 +48,11 @@ impl follower::Rule for FlawedFollower {
             Self::EitherWay => right(older, newer) || right(newer, older),
             Self::OlderRootUnchecked => is_theirs(|_, newer, (_, new)| *new == newer.root),
             Self::NewerRootUnchecked => is_theirs(|older, _, (old, _)| *old == older.root),
-            Self::PowerOfTwoForgotten => !older.size.is_power_of_two() && right(older, newer),
-            Self::HeadForgotten | Self::LargerIsNewer | Self::SizesAlone | Self::NewerIsAFork => {
-                right(older, newer)
-            }
+            Self::EqualNeedsAProof
+            | Self::HeadForgotten
+            | Self::LargerIsNewer
+            | Self::SizesAlone
+            | Self::NewerIsAFork => right(older, newer),
         }
     }
 
@@ -61,6 +62,7 @@ impl follower::Rule for FlawedFollower {
                 Comparison::Agree
             }
             (Self::NewerIsAFork, Comparison::Unknown) => Comparison::Forked,
+            (Self::EqualNeedsAProof, Comparison::Agree) => Comparison::Unknown,
             (_, right) => right,
         }
     }

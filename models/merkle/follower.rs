@@ -428,7 +428,7 @@ fn accuse<R: Rule>(
 }
 
 /// Which head each client accepted last, and what is to be said of all that was told.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "one verdict for each promise, and for each of their premises"
@@ -445,6 +445,23 @@ pub struct Followed {
     pub agreed_apart: bool,
     /// A client accused the log.
     pub accused: bool,
+}
+
+/// What is worth saying, but all that tells two of them apart.
+impl fmt::Debug for Followed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "accepted last {:?}", self.last)?;
+        let remarks = [
+            (self.went_on, "some went on"),
+            (self.agreed_apart, "some agreed that have different heads"),
+            (self.accused, "the log is accused"),
+            (!self.append_only, "something was taken back"),
+            (!self.agreed_rightly, "they agreed on a fork"),
+        ];
+        let said = remarks.iter().filter(|(is, _)| *is);
+        said.into_iter()
+            .try_for_each(|(_, remark)| write!(f, "; {remark}"))
+    }
 }
 
 impl Default for Followed {

@@ -74,7 +74,7 @@ impl Rule for RightRule {
 }
 
 /// An entry and its proof.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Shown {
     /// The head that it is of.
     pub head: Head<Term>,
@@ -86,6 +86,20 @@ pub struct Shown {
     pub entry: String,
     /// The path.
     pub path: Inclusion<Term>,
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            head,
+            index,
+            size,
+            entry,
+            path,
+        } = self;
+        write!(f, "{entry:?} in {head:?}, by the path {path:?}")?;
+        write!(f, " said to be of index {index} and size {size}")
+    }
 }
 
 /// A client that reads, so many times.
@@ -219,10 +233,14 @@ impl<R: Rule> Reader<R> {
 }
 
 /// What was read, and what is to be said of it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one verdict for each promise, and for a premise"
+)]
 pub struct Past<R> {
     rule: R,
-    /// The lists that a log may have: one is under each head.
+    /// What the lists are of that a log may have.
     letters: Vec<&'static str>,
     size_max: usize,
     /// The lists that were read, by root.
@@ -235,6 +253,22 @@ pub struct Past<R> {
     pub one_form: bool,
     /// An entry was read.
     pub read: bool,
+}
+
+/// All but what is the same in all states of a world.
+impl<R> fmt::Debug for Past<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lists {:?}", self.lists)?;
+        let remarks = [
+            (self.read, "an entry was read"),
+            (!self.one_list, "a root has two lists"),
+            (!self.in_place, "an entry is elsewhere, or nowhere"),
+            (!self.one_form, "the log has another path"),
+        ];
+        let said = remarks.iter().filter(|(is, _)| *is);
+        said.into_iter()
+            .try_for_each(|(_, remark)| write!(f, "; {remark}"))
+    }
 }
 
 impl<R: Rule> Past<R> {
@@ -252,10 +286,10 @@ impl<R: Rule> Past<R> {
         }
     }
 
-    /// The list that is under the head, if any is.
-    fn list(&self, head: &Head<Term>) -> Option<Vec<String>> {
+    /// The list that is under the root, if any is; of several, which no right tree has, the first.
+    fn list(&self, root: &Term) -> Option<Vec<String>> {
         let mut lists = specification::lists(&self.letters, self.size_max).into_iter();
-        lists.find(|entries| self.rule.head(entries) == *head)
+        lists.find(|entries| self.rule.root(entries) == *root)
     }
 }
 
@@ -272,7 +306,7 @@ impl<R: Rule> Ghost<Reader<R>> for Past<R> {
         match fact {
             Fact::Read { index, shown } => {
                 self.read = true;
-                let list = self.list(&shown.head).unwrap_or_default();
+                let list = self.list(&shown.head.root).unwrap_or_default();
                 let index = usize::try_from(*index).unwrap_or(usize::MAX);
                 let is_there = list.get(index) == Some(&shown.entry);
                 self.in_place &= is_there;
