@@ -18,7 +18,7 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{clock, commit, raft, register, service, story};
+use crate::{clock, commit, merkle, raft, register, service, story};
 
 mod reference;
 
@@ -469,6 +469,7 @@ pub fn protocols() -> Vec<Protocol> {
         commit::protocol(),
         clock::protocol(),
         service::protocol(),
+        merkle::protocol(),
     ]
 }
 

@@ -14,6 +14,7 @@ pub mod ghost;
 pub mod history;
 pub mod laws;
 mod memory;
+pub mod merkle;
 pub mod path;
 pub mod promise;
 pub mod purge;
