@@ -27,5 +27,6 @@ pub mod quorum;
 pub mod raft;
 pub mod register;
 pub mod service;
+pub mod sync;
 #[cfg(feature = "udp")]
 pub mod udp;

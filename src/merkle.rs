@@ -35,6 +35,7 @@
 //!   (`place_falls_when_fields_are_joined`).
 
 mod hasher;
+pub mod keyed;
 mod log;
 mod proof;
 #[cfg(feature = "udp")]
