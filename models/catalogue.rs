@@ -18,7 +18,7 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{clock, commit, merkle, raft, register, service, story};
+use crate::{clock, commit, merkle, raft, register, service, story, sync};
 
 mod reference;
 
@@ -470,6 +470,7 @@ pub fn protocols() -> Vec<Protocol> {
         clock::protocol(),
         service::protocol(),
         merkle::protocol(),
+        sync::protocol(),
     ]
 }
 

@@ -26,6 +26,7 @@ pub mod simulate;
 pub mod snapshot;
 pub mod story;
 pub mod symmetry;
+pub mod sync;
 pub mod testing;
 pub mod world;
 pub mod yardstick;

@@ -12,7 +12,8 @@
 //!   under way end. *nothing goes back*: no replica's entry of a key is ever replaced by an older one. *one
 //!   value per version*. *no resurrection*: what a replica knows to be deleted it does not have again, unless
 //!   it is written anew. *acknowledged writes stay*: a write that was acknowledged is at its replica, or one that supersedes it.
-//!   *the tree is that of the map*, whatever happened before.
+//!   *one digest, one map*: replicas whose roots have one digest are equal. *the tree is that of the map*,
+//!   whatever happened before.
 //! - **Assumes.** Disks keep what they acknowledged. The hash function tells different things apart, and
 //!   spreads keys evenly: more than [`BUCKET_MAX`] keys at one of 2^64 positions are not reconciled.
 //! - **Leaves out.** Forgetting tombstones: that takes proof that everyone has them, which is gossip's.
@@ -20,7 +21,7 @@
 //! - **The textbook says.** `DistributedDataSync` (chapter 8, Merkle trees) compares trees by the places of
 //!   entries in a list, so that trees of different shapes are taken for equal below
 //!   (`converged_falls_when_other_shapes_are_skipped`); joins the fields of an entry by colons
-//!   (`converged_falls_when_fields_are_joined`); keeps both of two entries of one version
+//!   (`one_map_falls_when_fields_are_joined`); keeps both of two entries of one version
 //!   (`converged_falls_without_a_tie_break`); and after all that copies everything.
 
 use alloc::string::String;
