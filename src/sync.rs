@@ -5,7 +5,7 @@
 //! where digests differ the two go down the tree, a level a message, and at the bottom send each other the
 //! entries that are newer.
 //!
-//! - **Source.** The walk is that of Dynamo (DeCandia et al., SOSP 2007, §4.7) and of Riak's hash trees, by
+//! - **Source.** The walk is that of Dynamo (`DeCandia` et al., SOSP 2007, §4.7) and of Riak's hash trees, by
 //!   messages that carry all that is needed to answer them. The tree is a prefix tree over hashed keys, and
 //!   so independent of history, as Merkle search trees are (Auvolat and Taïani, SRDS 2019).
 //! - **Promises.** *converged*: in the calm all replicas become equal, from every state, however the walks
@@ -243,7 +243,7 @@ impl<H: Places> Machine for Sync<H> {
     type Volatile = Volatile<H::Digest>;
 
     fn boot(&self, durable: &mut Durable, out: &mut Outbox<Self>) -> Self::Volatile {
-        for peer in self.peers.iter() {
+        for peer in self.peers {
             out.arm(Timer::Compare(peer));
         }
         Volatile {
