@@ -186,15 +186,12 @@ proptest! {
         let mut grown: Keyed<String> = Keyed::default();
         let mut map = BTreeMap::new();
         for (key, value) in changes {
-            match value {
-                Some(value) => {
-                    grown.insert(&Crowded, shape, &key, leaf(&key, value));
-                    map.insert(key, value);
-                }
-                None => {
-                    grown.remove(&Crowded, shape, &key);
-                    map.remove(&key);
-                }
+            if let Some(value) = value {
+                grown.insert(&Crowded, shape, &key, leaf(&key, value));
+                map.insert(key, value);
+            } else {
+                grown.remove(&Crowded, shape, &key);
+                map.remove(&key);
             }
             prop_assert_eq!(&grown, &tree(shape, &map));
             prop_assert_eq!(grown.len(), map.len());
