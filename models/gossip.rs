@@ -13,6 +13,7 @@ use crate::flaw::Twin;
 use crate::ghost::Ghost;
 use crate::purge::{self, Discharged};
 use crate::snapshot::{Letter, Node, Snapshot};
+use crate::symmetry;
 use crate::world::{Disk, World};
 
 mod flaws;
@@ -218,7 +219,11 @@ impl Ledger {
                     version.dot == write.dot || self.supersedes(write.dot, version.dot)
                 })
         };
-        self.writes.iter().filter(known).map(|write| write.dot).collect()
+        self.writes
+            .iter()
+            .filter(known)
+            .map(|write| write.dot)
+            .collect()
     }
 
     /// What the node ought to show.
@@ -398,7 +403,10 @@ fn of_pairs<M: Twin<Gossip>>(
 
 /// Goal of *recovery*.
 fn everyone_agrees<M: Twin<Gossip>>(snapshot: &Snapshot<M, Ledger>) -> bool {
-    let disks: Vec<&Durable> = snapshot.running().map(|(_, state)| &state.durable).collect();
+    let disks: Vec<&Durable> = snapshot
+        .running()
+        .map(|(_, state)| &state.durable)
+        .collect();
     let has_tombstone = |disk: &&Durable| {
         let mut versions = disk.cells.values().flat_map(|cell| cell.versions());
         versions.any(|version| version.value.is_none())
@@ -406,7 +414,9 @@ fn everyone_agrees<M: Twin<Gossip>>(snapshot: &Snapshot<M, Ledger>) -> bool {
     disks.len() == snapshot.nodes.len()
         && disks.windows(2).all(|pair| pair[0] == pair[1])
         && !disks.iter().any(has_tombstone)
-        && disks.iter().all(|disk| shown(disk) == snapshot.ghost.ought(disk))
+        && disks
+            .iter()
+            .all(|disk| shown(disk) == snapshot.ghost.ought(disk))
 }
 
 /// True if the sender of a digest has seen more of others since, so that no answer is taken.
@@ -433,9 +443,11 @@ fn receiver_is_done<M: Twin<Gossip>>(
         Message::Digest { exchange, seen, .. } => {
             let times = NodeSet::first(nodes).iter().map(|node| seen.get(node));
             let horizon = times.min().unwrap_or(0);
-            let heard = to.up().and_then(|state| state.volatile.heard.get(&letter.from));
-            let knows = horizon == 0
-                || (crashes == 0 && heard.is_some_and(|heard| horizon <= *heard));
+            let heard = to
+                .up()
+                .and_then(|state| state.volatile.heard.get(&letter.from));
+            let knows =
+                horizon == 0 || (crashes == 0 && heard.is_some_and(|heard| horizon <= *heard));
             let has = to.durable().is_some_and(|disk| disk.seen.dominates(seen));
             knows && (*exchange == Exchange::Pull || has)
         }
@@ -491,56 +503,66 @@ pub fn protocol() -> Protocol {
     }
 }
 
+/// Three nodes, of which clients ask the first alone, so that the others are alike.
+fn one_door<M: Twin<Gossip>>(world: Model<M>) -> Model<M> {
+    let door: NodeSet = [NodeId(0)].into_iter().collect();
+    world
+        .doors(door)
+        .symmetric(NodeSet::first(3).difference(door))
+}
+
 fn worlds() -> Vec<Box<dyn Exhibit>> {
+    let small = Setting {
+        batch_max: 1,
+        ..siblings(2, Exchange::Pull)
+    };
+    let rumours = Setting { interest: 1, ..TWO };
     vec![
         Claimed::holds(0, 0, || {
-            right("pull", THREE, &["A-"], 0)
-                .says("three nodes that pull; the last writer wins; one client puts and deletes")
+            one_door(right("three", THREE, &["A"], 0))
+                .says("three nodes that pull; one client puts at the first")
         }),
         Claimed::holds(0, 0, || {
-            right("two-writers", THREE, &["A", "B"], 0)
-                .says("three nodes that pull; the last writer wins; two clients put one key")
+            one_door(right("three-delete", THREE, &["-"], 0))
+                .says("three nodes that pull; one client deletes at the first")
         }),
         Claimed::holds(0, 0, || {
-            right("two", TWO, &["A-?", "B"], 0)
-                .says("two nodes that pull; the last writer wins; two clients put, delete and get")
+            right("two", TWO, &["A-", "B"], 0)
+                .says("two nodes that pull; the last writer wins; two clients put, one deletes")
         }),
         Claimed::holds(0, 0, || {
-            right("crash", TWO, &["A-?"], 1)
-                .says("two nodes that pull, and one crash of any; one client puts, deletes and gets")
+            right("reads", TWO, &["A?", "?"], 0)
+                .says("two nodes that pull; one client puts and gets, another gets")
         }),
         Claimed::holds(0, 0, || {
-            right("push", last_writer(2, Exchange::Push), &["A-", "B"], 0)
-                .says("two nodes that push; two clients put and delete")
+            right("crash", TWO, &["A-?"], 1).says(
+                "two nodes that pull, and one crash of any; one client puts, deletes and gets",
+            )
         }),
         Claimed::holds(0, 0, || {
-            right("push-pull", last_writer(2, Exchange::PushPull), &["A-", "B"], 0)
-                .says("two nodes that push and pull; two clients put and delete")
-        }),
-        Claimed::holds(0, 0, || {
-            right("cut", TWO, &["A-", "B"], 0)
-                .says("two nodes that pull, and one cut of any shape; two clients put and delete")
+            right("cut", TWO, &["A-"], 0)
+                .says("two nodes that pull, and one cut of any shape; one client puts and deletes")
                 .cuts(Cut::all(2), 1)
         }),
         Claimed::holds(0, 0, || {
-            let rumours = Setting {
-                interest: 1,
-                ..TWO
-            };
-            right("rumours", rumours, &["A", "B"], 0)
-                .says("two nodes that pull and spread rumours; two clients put one key")
+            right("push", last_writer(2, Exchange::Push), &["A-", "B"], 0)
+                .says("two nodes that push; two clients put, one deletes")
         }),
         Claimed::holds(0, 0, || {
-            let small = Setting {
-                batch_max: 1,
-                ..siblings(2, Exchange::Pull)
-            };
-            right("small-batches", small, &["ab"], 0)
-                .says("two nodes that keep siblings and tell one version at a time; two blind puts")
+            right("push-pull", last_writer(2, Exchange::PushPull), &["A-"], 0)
+                .says("two nodes that push and pull; one client puts and deletes")
+        }),
+        Claimed::holds(0, 0, move || {
+            right("rumours", rumours, &["A"], 0)
+                .says("two nodes that pull and spread rumours; one client puts")
         }),
         Claimed::holds(0, 0, || {
             right("siblings", siblings(2, Exchange::Pull), &["a-", "b"], 0)
                 .says("two nodes that keep siblings; two clients put blindly, one of them deletes")
+        }),
+        Claimed::holds(0, 0, move || {
+            right("small-batches", small, &["ab"], 0)
+                .says("two nodes that keep siblings and tell one version at a time; two blind puts")
         }),
     ]
 }
@@ -552,20 +574,38 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
                 .says("of two writes of one time the one that is there stays, as in the textbook")
         }),
         Claimed::falls(SAME_STATE, 0, || {
-            flawed(Flaw::RemoteWinsTies, "remote-wins-ties", TWO, &["A", "B"], 0)
-                .says("of two writes of one time the one that comes wins")
+            flawed(
+                Flaw::RemoteWinsTies,
+                "remote-wins-ties",
+                TWO,
+                &["A", "B"],
+                0,
+            )
+            .says("of two writes of one time the one that comes wins")
         }),
         Claimed::falls(NOTHING_LOST, 0, || {
             flawed(Flaw::ArrivalWins, "arrival-wins", TWO, &["A", "B"], 0)
                 .says("what comes last wins, whatever its time")
         }),
         Claimed::falls(NOTHING_LOST, 0, || {
-            flawed(Flaw::ArrivalWins, "arrival-wins-siblings", siblings(2, Exchange::Pull), &["a", "b"], 0)
-                .says("siblings: what comes last replaces what is there, read or not")
+            flawed(
+                Flaw::ArrivalWins,
+                "arrival-wins-siblings",
+                siblings(2, Exchange::Pull),
+                &["a", "b"],
+                0,
+            )
+            .says("siblings: what comes last replaces what is there, read or not")
         }),
         Claimed::falls(EFFECTS_WIN, 0, || {
-            flawed(Flaw::BusyWritersWin, "busy-writers-win", TWO, &["AB", "?C"], 0)
-                .says("each node counts its own writes and nobody else's, as in the textbook")
+            flawed(
+                Flaw::BusyWritersWin,
+                "busy-writers-win",
+                TWO,
+                &["AB", "?C"],
+                0,
+            )
+            .says("each node counts its own writes and nobody else's, as in the textbook")
         }),
         Claimed::falls(NO_RESURRECTION, 0, || {
             flawed(Flaw::NoTombstones, "no-tombstones", TWO, &["A-"], 0)
@@ -576,16 +616,29 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
                 .says("a tombstone goes when its own node has seen all writes before it")
         }),
         Claimed::falls(NO_RESURRECTION, 0, || {
-            flawed(Flaw::CollectsWithOne, "collects-with-one", THREE, &["A-"], 0)
-                .says("a tombstone goes when one other node is known to have it, and not every other")
+            one_door(flawed(
+                Flaw::CollectsWithOne,
+                "collects-with-one",
+                THREE,
+                &["A-"],
+                0,
+            ))
+            .says("a tombstone goes when one other node is known to have it, and not every other")
         }),
         Claimed::falls(NO_RESURRECTION, 0, || {
-            flawed(Flaw::TakesLateCopies, "takes-late-copies", TWO, &["A-"], 0)
-                .says("when the tombstone is gone, a late copy of what it deleted is taken for news")
+            flawed(Flaw::TakesLateCopies, "takes-late-copies", TWO, &["A-"], 0).says(
+                "when the tombstone is gone, a late copy of what it deleted is taken for news",
+            )
         }),
         Claimed::falls(NO_RESURRECTION, 0, || {
-            flawed(Flaw::TombstonesNotKept, "tombstones-not-kept", TWO, &["A-"], 1)
-                .says("values are on the disk, tombstones are not")
+            flawed(
+                Flaw::TombstonesNotKept,
+                "tombstones-not-kept",
+                TWO,
+                &["A-"],
+                1,
+            )
+            .says("values are on the disk, tombstones are not")
         }),
         Claimed::falls(NOT_BACK, 0, || {
             flawed(Flaw::NothingKept, "nothing-kept", TWO, &["A?"], 1)
@@ -600,8 +653,14 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
                 .says("siblings: the first part of an answer is taken for all of it")
         }),
         Claimed::falls(AT_ONCE, 0, || {
-            flawed(Flaw::AnswersWithAMajority, "answers-with-a-majority", THREE, &["A"], 0)
-                .says("a node answers once it has heard from a majority")
+            flawed(
+                Flaw::AnswersWithAMajority,
+                "answers-with-a-majority",
+                THREE,
+                &["A"],
+                0,
+            )
+            .says("a node answers once it has heard from a majority")
         }),
         Claimed::falls(RECOVERY, 0, || {
             flawed(Flaw::NeverAsks, "never-asks", TWO, &["A"], 0).says("nobody compares notes")
@@ -611,7 +670,8 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
 
 /// The right machine where something that it assumes is taken away.
 fn weakened() -> Vec<Box<dyn Exhibit>> {
-    let right = |name: &str, setting, clients: &[&str]| world(name, setting, clients, |right| right);
+    let right =
+        |name: &str, setting, clients: &[&str]| world(name, setting, clients, |right| right);
     vec![
         Claimed::falls(RECOVERY, 0, move || {
             let rumours = Setting {
@@ -620,8 +680,7 @@ fn weakened() -> Vec<Box<dyn Exhibit>> {
                 ..THREE
             };
             right("rumours-alone", rumours, &["A"])
-                .says("rumours and no anti-entropy: a node that crashed is told nothing again")
-                .crashes(NodeSet::first(3), 1)
+                .says("rumours and no anti-entropy: values spread, and nobody ever knows that it has them all")
         }),
         Claimed::falls(CLIENT_NOT_BACK, 0, move || {
             right("moving-client", TWO, &["A?"])
@@ -645,8 +704,17 @@ pub fn obligations() -> Result<Vec<Discharged>, String> {
     Ok(vec![
         purge::obligations(|| right("purged", TWO, &["A-"], 0))?,
         purge::obligations(|| right("purged", TWO, &["A"], 1))?,
-        purge::obligations(|| {
-            right("purged", last_writer(2, Exchange::PushPull), &["A-"], 0)
-        })?,
+        purge::obligations(|| right("purged", last_writer(2, Exchange::PushPull), &["A-"], 0))?,
     ])
+}
+
+/// What [`World::symmetric`] owes in a small world.
+///
+/// # Errors
+///
+/// Says which obligation fails, and where.
+pub fn symmetries() -> Result<symmetry::Discharged, String> {
+    symmetry::obligations(|| {
+        one_door(right("mirrored", THREE, &["A"], 0)).within(|snapshot| snapshot.network.len() < 4)
+    })
 }

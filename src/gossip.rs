@@ -31,7 +31,7 @@
 //!   members crash and restart, and do not lie. A context that a client returns is one that it was
 //!   given. Of the network and of time, nothing: but a member that stays away stays all tombstones.
 //! - **Leaves out.** *reads of a client do not go back*: a client that moves from node to node may read
-//!   an older value than before (`client_reads_go_back_when_the_client_moves`); see `causal` for what
+//!   an older value than before (`reads_of_a_client_go_back_when_it_moves`); see `causal` for what
 //!   that takes. Also left out: changing the members; acknowledgements passed on by others; hashes of
 //!   subtrees, for stores that are too large to be looked through.
 //! - **The textbook says.** `EventualConsistencyStore` (chapter 8, eventual consistency): orders
@@ -40,7 +40,7 @@
 //!   counts (`same_state_falls_without_a_tie_break`); deletes without a tombstone
 //!   (`no_resurrection_falls_without_tombstones`); keeps nothing on disk
 //!   (`answers_do_not_go_back_falls_when_nothing_is_kept`); reads at whichever node answers
-//!   (`client_reads_go_back_when_the_client_moves`).
+//!   (`reads_of_a_client_go_back_when_it_moves`).
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -414,13 +414,7 @@ impl Gossip {
         self.collect(state);
     }
 
-    fn refusal(
-        &self,
-        durable: &Durable,
-        key: &str,
-        value: &Value,
-        over: &Over,
-    ) -> Option<Refusal> {
+    fn refusal(&self, durable: &Durable, key: &str, value: &Value, over: &Over) -> Option<Refusal> {
         if store::too_long(key, value.as_deref().unwrap_or_default()) {
             return Some(Refusal::TooLong);
         }
@@ -465,6 +459,8 @@ impl Gossip {
         state.volatile.stable = stable;
         state.durable.collect(stable);
         let State { durable, volatile } = state;
-        volatile.hot.retain(|key, _| durable.cells.contains_key(key));
+        volatile
+            .hot
+            .retain(|key, _| durable.cells.contains_key(key));
     }
 }

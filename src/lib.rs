@@ -20,6 +20,7 @@ extern crate alloc;
 
 pub mod clock;
 pub mod commit;
+pub mod crdt;
 pub mod data;
 pub mod gossip;
 pub mod machine;

@@ -149,7 +149,10 @@ impl Flawed {
             Cell::try_from(versions.collect::<Vec<_>>()).unwrap_or_default()
         };
         let cells = &state.durable.cells;
-        state.durable.cells = cells.iter().map(|(key, cell)| (key.clone(), renamed(cell))).collect();
+        state.durable.cells = cells
+            .iter()
+            .map(|(key, cell)| (key.clone(), renamed(cell)))
+            .collect();
         let seen = before.seen.iter().filter(|(node, _)| *node != me);
         state.durable.seen = seen.chain([(me, own.counter)]).collect();
         own
@@ -170,9 +173,8 @@ impl Flawed {
         let mine = |key: &str| before.cell(key).versions().first().map(|v| v.dot);
         let mut taken = versions.clone();
         match self.flaw {
-            Flaw::NoTieBreak => taken.retain(|(key, new)| {
-                mine(key).is_none_or(|old| old.counter != new.dot.counter)
-            }),
+            Flaw::NoTieBreak => taken
+                .retain(|(key, new)| mine(key).is_none_or(|old| old.counter != new.dot.counter)),
             Flaw::RemoteWinsTies => {
                 let ties = |key: &str, new: &Version<Value>| {
                     mine(key).is_some_and(|old| old.counter == new.dot.counter)

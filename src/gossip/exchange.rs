@@ -99,11 +99,13 @@ impl Gossip {
             Some(Cursor { upto, after }) => (upto, Some(after)),
             None => (durable.seen.clone(), None),
         };
-        let start = after.as_ref().map_or(Bound::Unbounded, |(key, _)| {
-            Bound::Included(key.clone())
-        });
+        let start = after
+            .as_ref()
+            .map_or(Bound::Unbounded, |(key, _)| Bound::Included(key.clone()));
         let is_left = |key: &Key, dot: Dot| {
-            after.as_ref().is_none_or(|(last, taken)| (last, taken) < (key, &dot))
+            after
+                .as_ref()
+                .is_none_or(|(last, taken)| (last, taken) < (key, &dot))
         };
         let mut versions: Vec<(Key, Version<Value>)> = Vec::new();
         let (mut more, mut bytes) = (None, 0);
@@ -113,8 +115,8 @@ impl Gossip {
                     continue;
                 }
                 bytes += weight(key, version);
-                let is_full = versions.len() >= self.batch_max.max(1) as usize
-                    || bytes > BATCH_BYTES_MAX;
+                let is_full =
+                    versions.len() >= self.batch_max.max(1) as usize || bytes > BATCH_BYTES_MAX;
                 if is_full && let Some((key, last)) = versions.last() {
                     more = Some((key.clone(), last.dot));
                     break 'cells;

@@ -17,8 +17,8 @@ impl Gossip {
     pub(super) fn kindle(&self, state: &mut State<Self>, key: Key, out: &mut Outbox<Self>) {
         let hot = &mut state.volatile.hot;
         let is_full = hot.len() >= HOT_MAX && !hot.contains_key(&key);
-        if self.interest == 0 || is_full {
-            return;
+        if self.interest == 0 || self.peers().is_empty() || is_full {
+            return; // Nobody to tell, or too much to tell at once.
         }
         if state.durable.cells.contains_key(&key) {
             hot.insert(key, NodeSet::EMPTY);

@@ -201,7 +201,9 @@ impl Durable {
         let is_dead =
             |version: &Version<Value>| version.value.is_none() && version.dot.counter <= stable;
         let stale = (self.cells.iter()).filter(|(_, cell)| cell.versions().iter().any(is_dead));
-        let stale: Vec<(Key, Cell)> = stale.map(|(key, cell)| (key.clone(), cell.clone())).collect();
+        let stale: Vec<(Key, Cell)> = stale
+            .map(|(key, cell)| (key.clone(), cell.clone()))
+            .collect();
         for (key, cell) in stale {
             let mut versions = cell.versions().to_vec();
             versions.retain(|version| !is_dead(version));
