@@ -4,7 +4,9 @@ use std::fmt;
 
 use quorate::clock::{Dot, Vector, Version};
 use quorate::data::{Map, NodeSet};
-use quorate::gossip::{Call, Conflicts, Durable, Event, Exchange, Gossip, Message, Over, Value};
+use quorate::gossip::{
+    Call, Cell, Conflicts, Durable, Event, Exchange, Gossip, Message, Over, Value,
+};
 use quorate::machine::{Machine, NodeId};
 
 use crate::action::Cut;
@@ -408,7 +410,7 @@ fn everyone_agrees<M: Twin<Gossip>>(snapshot: &Snapshot<M, Ledger>) -> bool {
         .map(|(_, state)| &state.durable)
         .collect();
     let has_tombstone = |disk: &&Durable| {
-        let mut versions = disk.cells.values().flat_map(|cell| cell.versions());
+        let mut versions = disk.cells.values().flat_map(Cell::versions);
         versions.any(|version| version.value.is_none())
     };
     disks.len() == snapshot.nodes.len()
