@@ -11,7 +11,7 @@ use quorate::gossip::{
 use quorate::machine::{Input, NodeId, Output, Step, boot, step};
 use quorate_models::gossip::{
     AT_ONCE, CLIENT_NOT_BACK, EFFECTS_WIN, NO_RESURRECTION, NOT_BACK, NOTHING_LOST, RECOVERY,
-    SAME_STATE, obligations, symmetries,
+    SAME_STATE, obligations,
 };
 use quorate_models::laws::{self, Move};
 use quorate_models::testing::{audits, discharges, holds, refutes};
@@ -38,7 +38,7 @@ fn promises_hold_with_readers() {
 
 #[test]
 fn promises_hold_with_one_crash() {
-    holds("gossip", "crash", 0);
+    holds("gossip", "crash", 48_084);
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn promises_hold_with_one_cut_of_any_shape() {
 
 #[test]
 fn promises_hold_when_nodes_push() {
-    holds("gossip", "push", 0);
+    holds("gossip", "push", 256_491);
 }
 
 #[test]
@@ -63,12 +63,12 @@ fn promises_hold_with_rumours() {
 
 #[test]
 fn promises_hold_with_siblings() {
-    holds("gossip", "siblings", 0);
+    holds("gossip", "siblings", 281_977);
 }
 
 #[test]
 fn promises_hold_when_an_answer_comes_in_parts() {
-    holds("gossip", "small-batches", 0);
+    holds("gossip", "small-batches", 11_580);
 }
 
 #[test]
@@ -159,12 +159,6 @@ fn reads_of_a_client_go_back_when_it_moves() {
 #[test]
 fn dead_messages_are_dead() {
     discharges(obligations());
-}
-
-#[test]
-fn nodes_that_are_never_asked_are_alike() {
-    let discharged = symmetries().unwrap_or_else(|failure| panic!("{failure}"));
-    assert!(discharged.reduced < discharged.states, "{discharged:?}");
 }
 
 #[test]
