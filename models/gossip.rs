@@ -621,7 +621,7 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
                 &["A-"],
                 0,
             ))
-            .says("a tombstone goes when one other node is known to have it, and not every other")
+            .says("a tombstone goes when one other node turns out to have it, and not every other")
         }),
         Claimed::falls(NO_RESURRECTION, 10, || {
             flawed(Flaw::TakesLateCopies, "takes-late-copies", TWO, &["A-"], 0).says(

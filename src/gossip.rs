@@ -272,13 +272,16 @@ impl Machine for Gossip {
     type Durable = Durable;
     type Volatile = Volatile;
 
-    fn boot(&self, _: &mut Durable, out: &mut Outbox<Self>) -> Volatile {
+    fn boot(&self, durable: &mut Durable, out: &mut Outbox<Self>) -> Volatile {
         if self.exchange.is_some() {
             for peer in self.peers() {
                 out.arm(Timer::Gossip(peer));
             }
         }
-        Volatile::default()
+        Volatile {
+            stable: self.stable(durable, &Map::new()),
+            ..Volatile::default()
+        }
     }
 
     fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
@@ -445,8 +448,9 @@ impl Gossip {
     /// Another member is known to have seen so much.
     fn hear(&self, state: &mut State<Self>, from: NodeId, seen: &Vector) {
         let horizon = self.horizon(seen);
-        let heard = state.volatile.heard.entry_or_insert_with(from, || 0);
-        *heard = horizon.max(*heard);
+        if state.volatile.heard.get(&from).copied().unwrap_or(0) < horizon {
+            state.volatile.heard.insert(from, horizon);
+        }
     }
 
     /// Forgets what everyone has seen deleted. §2: a death certificate may go once every node has it;

@@ -38,7 +38,7 @@ pub(super) enum Flaw {
     NoTombstones,
     /// A tombstone goes at once when its own node has seen it.
     CollectsAlone,
-    /// A tombstone goes when one other is known to have it.
+    /// A tombstone goes when one other node turns out to have it.
     CollectsWithOne,
     /// A late copy of what was deleted is not told by its time.
     TakesLateCopies,
@@ -106,6 +106,10 @@ impl Machine for Flawed {
     ) {
         let own = state.durable.seen.get(self.right.me);
         let message = self.mishear(state, message);
+        if let (Flaw::CollectsWithOne, Message::Digest { seen, .. }) = (self.flaw, &message) {
+            let is_dead = |v: &Version<Value>| v.value.is_none() && seen.covers(v.dot);
+            (state.durable.cells).retain(|_, cell| !cell.versions().iter().all(is_dead));
+        }
         for output in delegate(state, |state, out| {
             self.right.on_message(state, from, message, out);
         }) {
@@ -215,13 +219,9 @@ impl Flawed {
 
     /// Forgets tombstones too early.
     fn spoil(&self, state: &mut State<Self>) {
-        let heard = &state.volatile.heard;
-        let own = self.right.horizon(&state.durable.seen);
-        let most = heard.values().copied().max().unwrap_or(0);
         let stable = match self.flaw {
             Flaw::NoTombstones => u64::MAX,
-            Flaw::CollectsAlone => own,
-            Flaw::CollectsWithOne => own.min(most),
+            Flaw::CollectsAlone => self.right.horizon(&state.durable.seen),
             _ => return,
         };
         let is_dead =
