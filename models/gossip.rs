@@ -516,49 +516,49 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
     };
     let rumours = Setting { interest: 1, ..TWO };
     vec![
-        Claimed::holds(0, 0, || {
+        Claimed::holds(151_798, 1_123_235, || {
             one_door(right("three", THREE, &["A"], 0))
                 .says("three nodes that pull; one client puts at the first")
         }),
-        Claimed::holds(0, 0, || {
+        Claimed::holds(151_798, 1_123_235, || {
             one_door(right("three-delete", THREE, &["-"], 0))
                 .says("three nodes that pull; one client deletes at the first")
         }),
-        Claimed::holds(0, 0, || {
+        Claimed::holds(277_722, 1_804_635, || {
             right("two", TWO, &["A-", "B"], 0)
                 .says("two nodes that pull; the last writer wins; two clients put, one deletes")
         }),
-        Claimed::holds(0, 0, || {
+        Claimed::holds(1_332, 4_205, || {
             right("reads", TWO, &["A?", "?"], 0)
                 .says("two nodes that pull; one client puts and gets, another gets")
         }),
-        Claimed::holds(48_084, 211_380, || {
+        Claimed::holds(36_353, 152_987, || {
             right("crash", TWO, &["A-?"], 1).says(
                 "two nodes that pull, and one crash of any; one client puts, deletes and gets",
             )
         }),
-        Claimed::holds(0, 0, || {
+        Claimed::holds(14_184, 48_889, || {
             right("cut", TWO, &["A-"], 0)
                 .says("two nodes that pull, and one cut of any shape; one client puts and deletes")
                 .cuts(Cut::all(2), 1)
         }),
-        Claimed::holds(256_491, 1_321_163, || {
+        Claimed::holds(254_702, 1_313_755, || {
             right("push", last_writer(2, Exchange::Push), &["A-", "B"], 0)
                 .says("two nodes that push; two clients put, one deletes")
         }),
-        Claimed::holds(0, 0, || {
+        Claimed::holds(7_688, 37_303, || {
             right("push-pull", last_writer(2, Exchange::PushPull), &["A-"], 0)
                 .says("two nodes that push and pull; one client puts and deletes")
         }),
-        Claimed::holds(0, 0, move || {
+        Claimed::holds(6_664, 31_479, move || {
             right("rumours", rumours, &["A"], 0)
                 .says("two nodes that pull and spread rumours; one client puts")
         }),
-        Claimed::holds(281_977, 1_823_151, || {
+        Claimed::holds(278_166, 1_805_851, || {
             right("siblings", siblings(2, Exchange::Pull), &["a-", "b"], 0)
                 .says("two nodes that keep siblings; two clients put blindly, one of them deletes")
         }),
-        Claimed::holds(11_580, 59_561, move || {
+        Claimed::holds(11_285, 58_527, move || {
             right("small-batches", small, &["ab"], 0)
                 .says("two nodes that keep siblings and tell one version at a time; two blind puts")
         }),
@@ -613,7 +613,7 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
             flawed(Flaw::CollectsAlone, "collects-alone", TWO, &["A-"], 0)
                 .says("a tombstone goes when its own node has seen all writes before it")
         }),
-        Claimed::falls(NO_RESURRECTION, 0, || {
+        Claimed::falls(NO_RESURRECTION, 13, || {
             one_door(flawed(
                 Flaw::CollectsWithOne,
                 "collects-with-one",

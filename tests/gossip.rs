@@ -18,57 +18,57 @@ use quorate_models::testing::{audits, discharges, holds, refutes};
 
 #[test]
 fn promises_hold_with_three_nodes() {
-    holds("gossip", "three", 0);
+    holds("gossip", "three", 151_798);
 }
 
 #[test]
 fn promises_hold_when_three_nodes_delete() {
-    holds("gossip", "three-delete", 0);
+    holds("gossip", "three-delete", 151_798);
 }
 
 #[test]
 fn promises_hold_with_two_writers() {
-    holds("gossip", "two", 0);
+    holds("gossip", "two", 277_722);
 }
 
 #[test]
 fn promises_hold_with_readers() {
-    holds("gossip", "reads", 0);
+    holds("gossip", "reads", 1_332);
 }
 
 #[test]
 fn promises_hold_with_one_crash() {
-    holds("gossip", "crash", 48_084);
+    holds("gossip", "crash", 36_353);
 }
 
 #[test]
 fn promises_hold_with_one_cut_of_any_shape() {
-    holds("gossip", "cut", 0);
+    holds("gossip", "cut", 14_184);
 }
 
 #[test]
 fn promises_hold_when_nodes_push() {
-    holds("gossip", "push", 256_491);
+    holds("gossip", "push", 254_702);
 }
 
 #[test]
 fn promises_hold_when_nodes_push_and_pull() {
-    holds("gossip", "push-pull", 0);
+    holds("gossip", "push-pull", 7_688);
 }
 
 #[test]
 fn promises_hold_with_rumours() {
-    holds("gossip", "rumours", 0);
+    holds("gossip", "rumours", 6_664);
 }
 
 #[test]
 fn promises_hold_with_siblings() {
-    holds("gossip", "siblings", 281_977);
+    holds("gossip", "siblings", 278_166);
 }
 
 #[test]
 fn promises_hold_when_an_answer_comes_in_parts() {
-    holds("gossip", "small-batches", 11_580);
+    holds("gossip", "small-batches", 11_285);
 }
 
 #[test]
