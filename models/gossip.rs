@@ -702,6 +702,6 @@ pub fn obligations() -> Result<Vec<Discharged>, String> {
     Ok(vec![
         purge::obligations(|| right("purged", TWO, &["A-"], 0))?,
         purge::obligations(|| right("purged", TWO, &["A"], 1))?,
-        purge::obligations(|| right("purged", last_writer(2, Exchange::PushPull), &["A-"], 0))?,
+        purge::obligations(|| right("purged", last_writer(2, Exchange::PushPull), &["A"], 0))?,
     ])
 }
