@@ -50,8 +50,6 @@ pub(super) enum Flaw {
     PartForAll,
     /// A call is answered once more than half of the members have been heard from.
     AnswersWithAMajority,
-    /// Nobody compares notes.
-    NeverAsks,
 }
 
 impl Machine for Flawed {
@@ -104,7 +102,12 @@ impl Machine for Flawed {
         message: Message,
         out: &mut Outbox<Self>,
     ) {
-        let own = state.durable.seen.get(self.right.me);
+        let before = state.durable.clone();
+        let own = before.seen.get(self.right.me);
+        let arrived = match &message {
+            Message::Delta { versions, .. } => versions.clone(),
+            _ => Vec::new(),
+        };
         let message = self.mishear(state, message);
         if let (Flaw::CollectsWithOne, Message::Digest { seen, .. }) = (self.flaw, &message) {
             let is_dead = |v: &Version<Value>| v.value.is_none() && seen.covers(v.dot);
@@ -115,6 +118,7 @@ impl Machine for Flawed {
         }) {
             out.push(output);
         }
+        self.replace(state, &before, arrived);
         if self.flaw == Flaw::BusyWritersWin {
             let me = self.right.me;
             let others = state.durable.seen.iter().filter(|(node, _)| *node != me);
@@ -124,9 +128,6 @@ impl Machine for Flawed {
     }
 
     fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
-        if self.flaw == Flaw::NeverAsks {
-            return;
-        }
         for output in delegate(state, |state, out| self.right.on_timer(state, timer, out)) {
             out.push(output);
         }
@@ -179,19 +180,6 @@ impl Flawed {
         match self.flaw {
             Flaw::NoTieBreak => taken
                 .retain(|(key, new)| mine(key).is_none_or(|old| old.counter != new.dot.counter)),
-            Flaw::RemoteWinsTies => {
-                let ties = |key: &str, new: &Version<Value>| {
-                    mine(key).is_some_and(|old| old.counter == new.dot.counter)
-                };
-                for (key, _) in versions.iter().filter(|(key, new)| ties(key, new)) {
-                    state.durable.cells.remove(key);
-                }
-            }
-            Flaw::ArrivalWins => {
-                for (key, _) in &versions {
-                    state.durable.cells.remove(key);
-                }
-            }
             Flaw::TakesLateCopies => {
                 let me = self.right.me;
                 state.durable.seen = [(me, before.seen.get(me))].into_iter().collect();
@@ -214,6 +202,26 @@ impl Flawed {
             upto,
             versions: taken,
             more,
+        }
+    }
+
+    /// Lets what arrived replace what was there, later or not.
+    fn replace(
+        &self,
+        state: &mut State<Self>,
+        before: &Durable,
+        arrived: Vec<(String, Version<Value>)>,
+    ) {
+        for (key, new) in arrived {
+            let cell = before.cell(&key);
+            let wins = cell.versions().iter().any(|old| match self.flaw {
+                Flaw::ArrivalWins => true,
+                Flaw::RemoteWinsTies => old.dot.counter == new.dot.counter,
+                _ => false,
+            });
+            if wins && let Ok(cell) = Cell::try_from(vec![new]) {
+                state.durable.cells.insert(key, cell);
+            }
         }
     }
 
