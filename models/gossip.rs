@@ -346,7 +346,12 @@ fn world<M: Twin<Gossip>>(
         .always_told(AT_ONCE, |told| {
             told.clients.iter().all(|client| client.waiting.is_none())
         })
-        .recovers(RECOVERY, ROUNDS, everyone_agrees)
+        .recovers(RECOVERY, ROUNDS, move |snapshot| {
+            // Who hears rumours alone never knows that it has heard all of them.
+            setting
+                .exchange
+                .map_or_else(|| shows_all(snapshot), |_| everyone_agrees(snapshot))
+        })
         .always(NO_RESURRECTION, |snapshot| {
             of_disks(snapshot, |ledger, disk| {
                 let ought = ledger.ought(disk);
@@ -402,7 +407,23 @@ fn of_pairs<M: Twin<Gossip>>(
     })
 }
 
-/// Goal of *recovery*.
+/// True if every node runs, and shows the latest of all writes.
+fn shows_all<M: Twin<Gossip>>(snapshot: &Snapshot<M, Ledger>) -> bool {
+    let ledger = &snapshot.ghost;
+    let latest = ledger.latest(ledger.writes.iter().map(|write| write.dot).collect());
+    let values = latest
+        .into_iter()
+        .filter_map(|dot| ledger.write(dot)?.value.clone());
+    let mut values: Vec<String> = values.collect();
+    values.sort_unstable();
+    let mut all = snapshot.nodes.iter();
+    all.all(|node| {
+        node.up()
+            .is_some_and(|state| shown(&state.durable) == values)
+    })
+}
+
+/// Goal of *recovery*: that, and all have seen the same, and no tombstone is left.
 fn everyone_agrees<M: Twin<Gossip>>(snapshot: &Snapshot<M, Ledger>) -> bool {
     let disks: Vec<&Durable> = snapshot
         .running()
@@ -412,12 +433,9 @@ fn everyone_agrees<M: Twin<Gossip>>(snapshot: &Snapshot<M, Ledger>) -> bool {
         let mut versions = disk.cells.values().flat_map(Cell::versions);
         versions.any(|version| version.value.is_none())
     };
-    disks.len() == snapshot.nodes.len()
+    shows_all(snapshot)
         && disks.windows(2).all(|pair| pair[0] == pair[1])
         && !disks.iter().any(has_tombstone)
-        && disks
-            .iter()
-            .all(|disk| shown(disk) == snapshot.ghost.ought(disk))
 }
 
 /// True if the sender of a digest has seen more of others since, so that no answer is taken.
@@ -523,6 +541,21 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
         Claimed::holds(151_798, 1_123_235, || {
             one_door(right("three-delete", THREE, &["-"], 0))
                 .says("three nodes that pull; one client deletes at the first")
+        }),
+        Claimed::holds_deep(0, 0, || {
+            one_door(right("three-crash", THREE, &["A"], 1))
+                .says("three nodes that pull, and one crash of any; one client puts at the first")
+        }),
+        Claimed::holds_deep(0, 0, || {
+            one_door(right("three-cut", THREE, &["A"], 0))
+                .says(
+                    "three nodes that pull, and one cut of any shape; one client puts at the first",
+                )
+                .cuts(Cut::all(3), 1)
+        }),
+        Claimed::holds_deep(0, 0, || {
+            right("three-writers", THREE, &["A", "B"], 0)
+                .says("three nodes that pull; two clients put, at any node")
         }),
         Claimed::holds(277_722, 1_804_635, || {
             right("two", TWO, &["A-", "B"], 0)
@@ -660,9 +693,6 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
             )
             .says("a node answers once it has heard from a majority")
         }),
-        Claimed::falls(RECOVERY, 0, || {
-            flawed(Flaw::NeverAsks, "never-asks", TWO, &["A"], 0).says("nobody compares notes")
-        }),
     ]
 }
 
@@ -678,7 +708,8 @@ fn weakened() -> Vec<Box<dyn Exhibit>> {
                 ..THREE
             };
             right("rumours-alone", rumours, &["A"])
-                .says("rumours and no anti-entropy: values spread, and nobody ever knows that it has them all")
+                .says("rumours and no anti-entropy: who crashes has no rumour to spread any more")
+                .crashes(NodeSet::first(3), 1)
         }),
         Claimed::falls(CLIENT_NOT_BACK, 2, move || {
             right("moving-client", TWO, &["A?"])

@@ -142,12 +142,7 @@ fn answers_at_once_falls_when_a_majority_is_heard_first() {
 }
 
 #[test]
-fn recovery_falls_when_nobody_asks() {
-    refutes("gossip", "never-asks", RECOVERY);
-}
-
-#[test]
-fn recovery_falls_with_rumours_alone() {
+fn recovery_falls_when_rumours_are_all_there_is() {
     refutes("gossip", "rumours-alone", RECOVERY);
 }
 
