@@ -6,8 +6,8 @@
 //!
 //! Read in this order: [`machine`], the one framework file; [`quorum`] and [`data`], what protocols
 //! count and keep things with; then a protocol, of which [`register`] is the simplest. [`clock`] is no
-//! machine but values that protocols are made of. The `udp` module, behind the feature of that name, runs
-//! the same machines as processes.
+//! machine but values that protocols are made of, and [`crdt`] values that converge by themselves. The
+//! `udp` module, behind the feature of that name, runs the same machines as processes.
 //!
 //! # What is absent
 //!
@@ -20,7 +20,9 @@ extern crate alloc;
 
 pub mod clock;
 pub mod commit;
+pub mod crdt;
 pub mod data;
+pub mod gossip;
 pub mod machine;
 pub mod merkle;
 pub mod quorum;
