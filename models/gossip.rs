@@ -542,21 +542,6 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
             one_door(right("three-delete", THREE, &["-"], 0))
                 .says("three nodes that pull; one client deletes at the first")
         }),
-        Claimed::holds_deep(0, 0, || {
-            one_door(right("three-crash", THREE, &["A"], 1))
-                .says("three nodes that pull, and one crash of any; one client puts at the first")
-        }),
-        Claimed::holds_deep(0, 0, || {
-            one_door(right("three-cut", THREE, &["A"], 0))
-                .says(
-                    "three nodes that pull, and one cut of any shape; one client puts at the first",
-                )
-                .cuts(Cut::all(3), 1)
-        }),
-        Claimed::holds_deep(0, 0, || {
-            right("three-writers", THREE, &["A", "B"], 0)
-                .says("three nodes that pull; two clients put, at any node")
-        }),
         Claimed::holds(277_722, 1_804_635, || {
             right("two", TWO, &["A-", "B"], 0)
                 .says("two nodes that pull; the last writer wins; two clients put, one deletes")
@@ -604,7 +589,7 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
             flawed(Flaw::NoTieBreak, "no-tie-break", TWO, &["A", "B"], 0)
                 .says("of two writes of one time the one that is there stays, as in the textbook")
         }),
-        Claimed::falls(SAME_STATE, 5, || {
+        Claimed::falls(SAME_STATE, 8, || {
             flawed(
                 Flaw::RemoteWinsTies,
                 "remote-wins-ties",
@@ -701,7 +686,7 @@ fn weakened() -> Vec<Box<dyn Exhibit>> {
     let right =
         |name: &str, setting, clients: &[&str]| world(name, setting, clients, |right| right);
     vec![
-        Claimed::falls(RECOVERY, 0, move || {
+        Claimed::falls(RECOVERY, 2, move || {
             let rumours = Setting {
                 exchange: None,
                 interest: 1,
