@@ -14,7 +14,7 @@ use crate::catalogue::{Claimed, Exhibit, Protocol};
 use crate::flaw::Twin;
 use crate::ghost::Ghost;
 use crate::purge::{self, Discharged};
-use crate::snapshot::{Letter, Node, Snapshot};
+use crate::snapshot::{Letter, Node, Snapshot, nobody_waits};
 use crate::world::{Disk, World};
 
 mod flaws;
@@ -343,9 +343,7 @@ fn world<M: Twin<Gossip>>(
             })
         })
         .always_told(EFFECTS_WIN, |told| told.ghost.effects_win)
-        .always_told(AT_ONCE, |told| {
-            told.clients.iter().all(|client| client.waiting.is_none())
-        })
+        .always_told(AT_ONCE, |told| nobody_waits(told.clients))
         .recovers(RECOVERY, ROUNDS, move |snapshot| {
             // Who hears rumours alone never knows that it has heard all of them.
             setting
@@ -720,4 +718,19 @@ pub fn obligations() -> Result<Vec<Discharged>, String> {
         purge::obligations(|| right("purged", TWO, &["A"], 1))?,
         purge::obligations(|| right("purged", last_writer(2, Exchange::PushPull), &["A"], 0))?,
     ])
+}
+
+/// The same, of a machine for which the rule is wrong: to one that takes late copies, no answer is dead.
+/// It must fail, or the obligations prove nothing.
+///
+/// # Errors
+///
+/// Always, if all is well.
+pub fn wrong_obligations() -> Result<Discharged, String> {
+    purge::obligations(|| {
+        flawed(Flaw::TakesLateCopies, "purged", TWO, &["A-"], 0)
+            .purging(sender_is_done, |letter, to| {
+                receiver_is_done(letter, to, 2, 0)
+            })
+    })
 }

@@ -5,8 +5,9 @@
 //! it, and checked exhaustively, is in the workspace's `models` crate, which this one never sees.
 //!
 //! Read in this order: [`machine`], the one framework file; [`quorum`] and [`data`], what protocols
-//! count and keep things with; then a protocol, of which [`register`] is the simplest. [`clock`] is no
-//! machine but values that protocols are made of, and [`crdt`] values that converge by themselves. The
+//! count and keep things with; then a protocol, of which [`register`] is the simplest. [`clock`] and
+//! [`merkle`] are no machines but values that protocols are made of, [`crdt`] values that converge by
+//! themselves. The
 //! `udp` module, behind the feature of that name, runs the same machines as processes.
 //!
 //! # What is absent

@@ -11,7 +11,7 @@ use quorate::gossip::{
 use quorate::machine::{Input, NodeId, Output, Step, boot, step};
 use quorate_models::gossip::{
     AT_ONCE, CLIENT_NOT_BACK, EFFECTS_WIN, NO_RESURRECTION, NOT_BACK, NOTHING_LOST, RECOVERY,
-    SAME_STATE, obligations,
+    SAME_STATE, obligations, wrong_obligations,
 };
 use quorate_models::laws::{self, Move};
 use quorate_models::testing::{audits, discharges, holds, refutes};
@@ -154,6 +154,8 @@ fn reads_of_a_client_go_back_when_it_moves() {
 #[test]
 fn dead_messages_are_dead() {
     discharges(obligations());
+    let failure = wrong_obligations().expect_err("a wrong rule is found out");
+    assert!(failure.contains("dead"), "{failure}");
 }
 
 #[test]

@@ -106,11 +106,7 @@ impl Gossip {
         out: &mut Outbox<Self>,
     ) {
         let versions: Vec<_> = cell.versions().to_vec();
-        let are_sound = |members| {
-            let mut all = versions.iter();
-            all.all(|version| is_sound(members, &key, version))
-        };
-        if !are_sound(self.members) {
+        if !(versions.iter()).all(|version| is_sound(self.members, &key, version)) {
             return; // No member of ours says this.
         }
         let mut news = false;

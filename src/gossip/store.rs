@@ -176,11 +176,11 @@ impl Durable {
         if self.seen.covers(version.dot) {
             return false;
         }
-        let (dot, supersedes) = (version.dot, conflicts);
-        if (versions.iter()).any(|known| supersedes.is_superseded(&version, known)) {
+        let dot = version.dot;
+        if (versions.iter()).any(|known| conflicts.is_superseded(&version, known)) {
             return false;
         }
-        versions.retain(|known| !supersedes.is_superseded(known, &version));
+        versions.retain(|known| !conflicts.is_superseded(known, &version));
         versions.push(version);
         self.put(key.clone(), versions);
         // What is written here from now on is later.
