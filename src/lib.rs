@@ -25,5 +25,6 @@ pub mod machine;
 pub mod quorum;
 pub mod raft;
 pub mod register;
+pub mod store;
 #[cfg(feature = "udp")]
 pub mod udp;

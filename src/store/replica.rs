@@ -1,0 +1,93 @@
+//! What every member does for the leader of its term, and for no other.
+
+use alloc::string::String;
+
+use super::record::too_long;
+use super::{Durable, Message, Record, Role, Store};
+use crate::machine::{NodeId, Outbox, State};
+use crate::store::Term;
+
+impl Durable {
+    /// Takes `record` unless it has one at least as new: an old message may arrive late, or twice.
+    pub(super) fn keep(&mut self, key: String, record: Record) {
+        if self.records.get(&key) < Some(&record) {
+            self.records.insert(key, record);
+        }
+    }
+}
+
+impl Store {
+    /// A member says what it has of a key. That it answers is a promise as well: it hears no older
+    /// term from now on, so that what it did not report cannot be decided behind the leader's back.
+    pub(super) fn on_inquire(
+        &self,
+        state: &mut State<Self>,
+        from: NodeId,
+        term: Term,
+        number: u64,
+        key: String,
+        out: &mut Outbox<Self>,
+    ) {
+        if !self.admits(state, term, out) || leads(state) {
+            return;
+        }
+        if too_long(&key, "") {
+            return; // No leader of ours says this, and no answer could carry it.
+        }
+        let record = state.durable.records.get(&key).cloned();
+        let report = Message::Report {
+            term,
+            number,
+            key,
+            record,
+        };
+        out.send(from, report);
+    }
+
+    /// The first phase: a member puts the record on its disk, and says so.
+    pub(super) fn on_prepare(
+        &self,
+        state: &mut State<Self>,
+        from: NodeId,
+        number: u64,
+        key: String,
+        record: Record,
+        out: &mut Outbox<Self>,
+    ) {
+        let term = record.term;
+        if !self.admits(state, term, out) || leads(state) {
+            return;
+        }
+        if too_long(&key, &record.value) {
+            return; // No leader of ours says this, and no report could carry it.
+        }
+        state.durable.keep(key.clone(), record);
+        // This leaves the node when the disk has the record, and no sooner: see `Sealed`.
+        out.send(from, Message::Prepared { term, number, key });
+    }
+
+    /// The second phase: the record was decided. A member that missed the first phase takes it now.
+    pub(super) fn on_commit(
+        &self,
+        state: &mut State<Self>,
+        key: String,
+        record: Record,
+        out: &mut Outbox<Self>,
+    ) {
+        if !self.admits(state, record.term, out) || leads(state) {
+            return;
+        }
+        if too_long(&key, &record.value) {
+            return; // No leader of ours says this, and no report could carry it.
+        }
+        state.durable.keep(key, record);
+    }
+}
+
+/// True of the leader of the term: nobody else can be, so what another says as one is forged.
+fn leads(state: &State<Store>) -> bool {
+    match state.volatile.role {
+        Role::Leader(_) => true,
+        Role::Follower { .. } | Role::Candidate { .. } => false,
+    }
+}
