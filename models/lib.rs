@@ -22,6 +22,7 @@ pub mod register;
 pub mod shared;
 pub mod simulate;
 pub mod snapshot;
+pub mod store;
 pub mod story;
 pub mod symmetry;
 pub mod testing;

@@ -17,8 +17,9 @@ impl Durable {
 }
 
 impl Store {
-    /// A member says what it has of a key. That it answers is a promise as well: it hears no older
-    /// term from now on, so that what it did not report cannot be decided behind the leader's back.
+    /// A member says what it has of a key. The majority that elected the leader hears no older term, so
+    /// what no report has cannot be decided any more; and that a member still answers for this term
+    /// confirms that it has promised no later one.
     pub(super) fn on_inquire(
         &self,
         state: &mut State<Self>,
