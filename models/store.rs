@@ -189,16 +189,14 @@ fn one_leader_per_term<M: Twin<Store>>(snapshot: &Snapshot<M, Past>) -> bool {
 
 fn survives<M: Twin<Store>>(snapshot: &Snapshot<M, Past>, members: NodeSet) -> bool {
     let decided = snapshot.ghost.decided.iter();
-    decided
-        .into_iter()
-        .all(|((key, version), (term, _))| {
-            let has = |durable: &M::Durable| {
-                let record = durable.records.get(key);
-                record.is_some_and(|record| (*term, *version) <= (record.term, record.version))
-            };
-            let holders = snapshot.disks().filter(|(_, disk)| has(disk)).count();
-            members.majority() <= holders
-        })
+    decided.into_iter().all(|((key, version), (term, _))| {
+        let has = |durable: &M::Durable| {
+            let record = durable.records.get(key);
+            record.is_some_and(|record| (*term, *version) <= (record.term, record.version))
+        };
+        let holders = snapshot.disks().filter(|(_, disk)| has(disk)).count();
+        members.majority() <= holders
+    })
 }
 
 fn only_the_decided_is_committed<M: Twin<Store>>(snapshot: &Snapshot<M, Past>) -> bool {
@@ -218,7 +216,10 @@ fn only_the_decided_is_committed<M: Twin<Store>>(snapshot: &Snapshot<M, Past>) -
 /// and the bound forbids to go on.
 fn serves<M: Twin<Store>>(snapshot: &Snapshot<M, Past>, machines: &[M], last: Term) -> bool {
     let excused = snapshot.disks().any(|(_, disk)| last <= disk.term);
-    let idle = snapshot.clients.iter().all(|client| client.waiting.is_none());
+    let idle = snapshot
+        .clients
+        .iter()
+        .all(|client| client.waiting.is_none());
     excused || (idle && probe::acknowledges(machines, snapshot))
 }
 
@@ -300,7 +301,10 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
             right("swaps", THREE, &["ab"]).says("three members, two terms; a client swaps twice")
         }),
         Claimed::holds(0, 0, || {
-            let cluster = Cluster { crashes: 1, ..THREE };
+            let cluster = Cluster {
+                crashes: 1,
+                ..THREE
+            };
             right("crash", cluster, &["A"])
                 .says("three members, two terms, one crash of any; a client puts")
         }),
@@ -311,14 +315,16 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
         }),
         Claimed::holds(0, 0, || {
             let cluster = Cluster { terms: 3, ..THREE };
-            right("three-terms", cluster, &["A"])
-                .says("three members, three terms; a client puts")
+            right("three-terms", cluster, &["A"]).says("three members, three terms; a client puts")
         }),
     ]
 }
 
 fn flaws_of_elections() -> Vec<Box<dyn Exhibit>> {
-    let mortal = Cluster { crashes: 1, ..THREE };
+    let mortal = Cluster {
+        crashes: 1,
+        ..THREE
+    };
     vec![
         Claimed::falls(ONE_LEADER, 2, || {
             flawed(Flaw::AppointsItself, "appoints-itself", TWO, &[])
@@ -329,8 +335,7 @@ fn flaws_of_elections() -> Vec<Box<dyn Exhibit>> {
                 .says("the leader is chosen once, as in the textbook, and nobody stands after it")
         }),
         Claimed::falls(ONE_LEADER, 0, move || {
-            flawed(Flaw::VoteForgotten, "vote-forgotten", mortal, &[])
-                .says("the disk has no vote")
+            flawed(Flaw::VoteForgotten, "vote-forgotten", mortal, &[]).says("the disk has no vote")
         }),
         Claimed::falls(ONE_LEADER, 0, move || {
             flawed(Flaw::TermForgotten, "term-forgotten", mortal, &[])
@@ -348,7 +353,10 @@ fn flaws_of_elections() -> Vec<Box<dyn Exhibit>> {
 }
 
 fn flaws_of_leaders() -> Vec<Box<dyn Exhibit>> {
-    let mortal = Cluster { crashes: 1, ..THREE };
+    let mortal = Cluster {
+        crashes: 1,
+        ..THREE
+    };
     vec![
         Claimed::falls(FENCED, 0, move || {
             flawed(Flaw::DeadLeadOn, "dead-lead-on", mortal, &["A", "r"])
@@ -367,8 +375,13 @@ fn flaws_of_leaders() -> Vec<Box<dyn Exhibit>> {
                 .says("an answer to an older question counts for the present one")
         }),
         Claimed::falls(LINEARIZABLE, 0, || {
-            flawed(Flaw::AbortUndoesNothing, "abort-undoes-nothing", THREE, &["Ar"])
-                .says("a leader that waited long enough says that the write failed, as in the textbook")
+            flawed(
+                Flaw::AbortUndoesNothing,
+                "abort-undoes-nothing",
+                THREE,
+                &["Ar"],
+            )
+            .says("a leader that waited long enough says that the write failed, as in the textbook")
         }),
         Claimed::falls(SURVIVES, 0, || {
             flawed(Flaw::AbortNamesAKey, "abort-by-key", THREE, &["AB"])
@@ -392,8 +405,9 @@ fn flaws_of_successors() -> Vec<Box<dyn Exhibit>> {
                 .says("a new leader asks nobody what they have, and aborts what was committed")
         }),
         Claimed::falls(LINEARIZABLE, 0, || {
-            flawed(Flaw::IgnoresPrepared, "ignores-prepared", THREE, &["Ar"])
-                .says("a new leader takes what is only prepared for aborted, and does not finish it")
+            flawed(Flaw::IgnoresPrepared, "ignores-prepared", THREE, &["Ar"]).says(
+                "a new leader takes what is only prepared for aborted, and does not finish it",
+            )
         }),
         Claimed::falls(ONLY_DECIDED, 0, || {
             flawed(Flaw::PresumesCommit, "presumes-commit", THREE, &["Ar"])
@@ -424,15 +438,23 @@ fn flaws_of_counting() -> Vec<Box<dyn Exhibit>> {
 }
 
 fn flaws_of_replicas() -> Vec<Box<dyn Exhibit>> {
-    let mortal = Cluster { crashes: 1, ..THREE };
+    let mortal = Cluster {
+        crashes: 1,
+        ..THREE
+    };
     vec![
         Claimed::falls(ONE_VALUE, 0, || {
             flawed(Flaw::NoFencing, "no-fencing", THREE, &["A", "B"])
                 .says("members hear leaders of terms that are over, as in the textbook")
         }),
         Claimed::falls(SURVIVES, 0, || {
-            flawed(Flaw::PrepareKeepsNothing, "prepare-keeps-nothing", THREE, &["A"])
-                .says("a prepare keeps nothing, as in the textbook")
+            flawed(
+                Flaw::PrepareKeepsNothing,
+                "prepare-keeps-nothing",
+                THREE,
+                &["A"],
+            )
+            .says("a prepare keeps nothing, as in the textbook")
         }),
         Claimed::falls(SURVIVES, 0, || {
             flawed(Flaw::ArrivalWins, "arrival-wins", THREE, &["AB"])
@@ -443,8 +465,9 @@ fn flaws_of_replicas() -> Vec<Box<dyn Exhibit>> {
                 .says("a member takes what is prepared for committed")
         }),
         Claimed::falls(SURVIVES, 0, move || {
-            flawed(Flaw::NoDecisionLog, "no-decision-log", mortal, &["A"])
-                .says("what a leader decides is not on its own disk when it crashes, as in the textbook")
+            flawed(Flaw::NoDecisionLog, "no-decision-log", mortal, &["A"]).says(
+                "what a leader decides is not on its own disk when it crashes, as in the textbook",
+            )
         }),
         Claimed::falls(SURVIVES, 0, move || {
             world("lying-disk", mortal, &["A"], |right| right)

@@ -11,8 +11,8 @@ use std::time::Duration;
 use quorate::data::NodeSet;
 use quorate::machine::{Machine, NodeId, Outbox, Output, State};
 use quorate::store::{
-    Call, Durable, Event, Leader, Message, Phase, Purpose, Record, Refusal, Role, Standing,
-    Store, Term, Timer, Volatile,
+    Call, Durable, Event, Leader, Message, Phase, Purpose, Record, Refusal, Role, Standing, Store,
+    Term, Timer, Volatile,
 };
 
 use crate::flaw::{boot, delegate};
@@ -386,7 +386,10 @@ impl Flawed {
                 if *term == state.durable.term
                     && let Some(record) = state.durable.records.remove(key)
                 {
-                    state.durable.records.insert(key.clone(), record.committed());
+                    state
+                        .durable
+                        .records
+                        .insert(key.clone(), record.committed());
                 }
             }
             (

@@ -25,7 +25,12 @@ impl Store {
     }
 
     /// The fence. False if the message is of a term that is over, and must not be heard.
-    pub(super) fn admits(&self, state: &mut State<Self>, term: Term, out: &mut Outbox<Self>) -> bool {
+    pub(super) fn admits(
+        &self,
+        state: &mut State<Self>,
+        term: Term,
+        out: &mut Outbox<Self>,
+    ) -> bool {
         if state.durable.term < term {
             self.promise(state, term, out);
         }

@@ -8,9 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Action, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// A term: at most one member leads it. Terms only grow.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Term(pub u64);
 
 /// One write of a key, as a disk has it.

@@ -65,7 +65,14 @@ impl Store {
         });
         match write {
             Some((version, value)) => {
-                self.prepare(state, key, requests, (version, value), Purpose::Request, out);
+                self.prepare(
+                    state,
+                    key,
+                    requests,
+                    (version, value),
+                    Purpose::Request,
+                    out,
+                );
             }
             None => self.inquire(state, key, requests, out),
         }
