@@ -8,8 +8,7 @@
 //! it is excused, and said so.
 
 use quorate::data::NodeSet;
-use quorate::machine::{NodeId, State};
-use quorate::store::{Call, Phase, Purpose, Role, Standing, Store, Term};
+use quorate::store::{Call, Store, Term};
 
 use crate::action::Cut;
 use crate::catalogue::{Claimed, Exhibit, Protocol};
@@ -20,12 +19,16 @@ use crate::symmetry;
 use crate::world::{Disk, World};
 
 mod bounded;
+mod conditions;
 mod dead;
 mod flaws;
 mod past;
 mod probe;
 
 pub use bounded::Bounded;
+use conditions::{
+    aborted, finishes, leaders, one_leader_per_term, only_the_decided_is_committed, serves, survives,
+};
 use dead::Rules;
 use flaws::{Flaw, Flawed};
 pub use past::Past;
@@ -132,12 +135,13 @@ fn scripts<M: Twin<Store>>(mut world: Model<M>, scripts: &[&str]) -> Model<M> {
     world
 }
 
-/// How many alarms it takes in the calm until a fresh write is acknowledged: an election, a second one
-/// if the first candidate's term was promised already, and the heartbeats meanwhile.
+/// How many alarms it takes in the calm, at most, until every call has returned and a fresh write is
+/// acknowledged: an election, a second one if the first candidate's term was promised already, and the
+/// heartbeats meanwhile.
 const ROUNDS: u32 = 24;
 
-/// A world in which everything is promised, and nothing may go wrong but in the network and by the
-/// crashes and the cuts of the cluster.
+/// A world in which all that is safety is promised, and nothing may go wrong but in the network and by
+/// the crashes and the cuts of the cluster.
 fn world<M: Twin<Store>>(
     name: &str,
     cluster: Cluster,
@@ -145,21 +149,16 @@ fn world<M: Twin<Store>>(
     make: impl Fn(Store) -> M,
 ) -> Model<M> {
     let members = cluster.everyone();
-    let machines = cluster.machines(&make);
     let world = World::new(name, cluster.machines(make), Past::new(cluster.members));
-    let last = Term(cluster.terms);
     scripts(world, clients)
         .crashes(members, cluster.crashes)
         .cuts(Cut::all(cluster.members as u64), cluster.cuts)
-        .always_told(LINEARIZABLE, |told| told.ghost.linearizable)
-        .always_told(FENCED, |told| !told.ghost.defied)
-        .always_told(ONE_VALUE, |told| !told.ghost.forked)
+        .always_told(LINEARIZABLE, |told| told.ghost.keeps(LINEARIZABLE))
+        .always_told(FENCED, |told| told.ghost.keeps(FENCED))
+        .always_told(ONE_VALUE, |told| told.ghost.keeps(ONE_VALUE))
         .always(ONE_LEADER, one_leader_per_term)
         .always(SURVIVES, move |snapshot| survives(snapshot, members))
         .always(ONLY_DECIDED, only_the_decided_is_committed)
-        .recovers(SERVES, ROUNDS, move |snapshot| {
-            serves(snapshot, &machines, last)
-        })
         .sometimes(TWO_LEADERS, |snapshot| leaders(snapshot).count() > 1)
         .sometimes(FINISHED, finishes)
         .sometimes(ABORTED, aborted)
@@ -168,80 +167,39 @@ fn world<M: Twin<Store>>(
         .sometimes_told(SEEN, |told| told.ghost.saw_a_write())
 }
 
-fn leaders<M: Twin<Store>>(
-    snapshot: &Snapshot<M, Past>,
-) -> impl Iterator<Item = (NodeId, &State<M>)> {
-    let leads = |state: &State<M>| match state.volatile.role {
-        Role::Leader(_) => true,
-        Role::Follower { .. } | Role::Candidate { .. } => false,
+/// A world in which terms do not end, for calms.
+fn endless<M: Twin<Store>>(
+    name: &str,
+    cluster: Cluster,
+    clients: &[&str],
+    make: impl Fn(Store) -> M,
+) -> Model<M> {
+    let cluster = Cluster {
+        terms: u64::MAX,
+        ..cluster
     };
-    snapshot.running().filter(move |(_, state)| leads(state))
+    let machines = cluster.machines(&make);
+    world(name, cluster, clients, make)
+        .recovers(SERVES, ROUNDS, move |snapshot| serves(snapshot, &machines))
 }
 
-fn one_leader_per_term<M: Twin<Store>>(snapshot: &Snapshot<M, Past>) -> bool {
-    let led = |(_, state): (NodeId, &State<M>)| state.durable.term;
-    let mut terms: Vec<Term> = leaders(snapshot).map(led).collect();
-    let count = terms.len();
-    terms.sort_unstable();
-    terms.dedup();
-    !snapshot.ghost.split && terms.len() == count
+/// A world of the right machine, of which all that is safety is promised.
+fn safe(name: &str, cluster: Cluster, clients: &[&str]) -> Model<Store> {
+    let world = world(name, cluster, clients, |right| right);
+    // What is asked again is in the network already: it matters in the calm alone.
+    forgetting(world, cluster)
+        .never("ring Heartbeat")
+        .symmetric(cluster.everyone())
 }
 
-fn survives<M: Twin<Store>>(snapshot: &Snapshot<M, Past>, members: NodeSet) -> bool {
-    let decided = snapshot.ghost.decided.iter();
-    decided.into_iter().all(|((key, version), (term, _))| {
-        let has = |durable: &M::Durable| {
-            let record = durable.records.get(key);
-            record.is_some_and(|record| (*term, *version) <= (record.term, record.version))
-        };
-        let holders = snapshot.disks().filter(|(_, disk)| has(disk)).count();
-        members.majority() <= holders
-    })
-}
-
-fn only_the_decided_is_committed<M: Twin<Store>>(snapshot: &Snapshot<M, Past>) -> bool {
-    snapshot.disks().all(|(_, disk)| {
-        disk.records.iter().all(|(key, record)| {
-            let decided = &snapshot.ghost.decided;
-            let known = decided.get(&(key.clone(), record.version));
-            match record.standing {
-                Standing::Prepared => true,
-                Standing::Committed => known.is_some_and(|(_, value)| *value == record.value),
-            }
-        })
-    })
-}
-
-/// Goal of *serves again*: nobody waits, and a fresh write is acknowledged; or the last term has begun,
-/// and the bound forbids to go on.
-fn serves<M: Twin<Store>>(snapshot: &Snapshot<M, Past>, machines: &[M], last: Term) -> bool {
-    let excused = snapshot.disks().any(|(_, disk)| last <= disk.term);
-    let idle = snapshot
-        .clients
-        .iter()
-        .all(|client| client.waiting.is_none());
-    excused || (idle && probe::acknowledges(machines, snapshot))
-}
-
-fn finishes<M: Twin<Store>>(snapshot: &Snapshot<M, Past>) -> bool {
-    snapshot
-        .running()
-        .any(|(_, state)| match &state.volatile.role {
-            Role::Leader(leader) => leader.work.values().any(|work| match work.phase {
-                Phase::Preparing { purpose, .. } => purpose == Purpose::Finish,
-                Phase::Inquiring { .. } => false,
-            }),
-            Role::Follower { .. } | Role::Candidate { .. } => false,
-        })
-}
-
-fn aborted<M: Twin<Store>>(snapshot: &Snapshot<M, Past>) -> bool {
-    snapshot.disks().any(|(_, disk)| {
-        disk.records.iter().any(|(key, record)| {
-            let decided = &snapshot.ghost.decided;
-            let known = decided.get(&(key.clone(), record.version));
-            known.is_some_and(|(_, value)| *value != record.value)
-        })
+/// A world of the right machine, of which everything is promised.
+///
+/// The bound is the adversary's alone: each state's calm goes on where terms do not end.
+fn right(name: &str, cluster: Cluster, clients: &[&str]) -> Model<Store> {
+    let calm = endless(name, cluster, clients, |right| right).only(&[SERVES]);
+    safe(name, cluster, clients).always(SERVES, move |snapshot| {
+        let mut promises = calm.promises().iter();
+        promises.all(|promise| calm.is_met(promise, snapshot))
     })
 }
 
@@ -254,18 +212,75 @@ fn forgetting<M: Twin<Store>>(world: Model<M>, cluster: Cluster) -> Model<M> {
     })
 }
 
-/// A world of the right machine.
-fn right(name: &str, cluster: Cluster, clients: &[&str]) -> Model<Store> {
-    let world = world(name, cluster, clients, |right| right);
-    // What is asked again is in the network already: it matters to *serves again* alone.
-    let world = forgetting(world, cluster).never("ring Heartbeat");
-    world.symmetric(cluster.everyone())
+/// What [`World::purging`] owes, in small worlds: with several terms, with a third member, with reads,
+/// with crashes and with cuts, as the rules differ among these; and where messages are answered wrongly.
+///
+/// # Errors
+///
+/// Says which obligation fails, and where.
+pub fn obligations() -> Result<Vec<Discharged>, String> {
+    let one_term = Cluster { terms: 1, ..THREE };
+    let crash = Cluster { crashes: 1, ..TWO };
+    let cut = Cluster { cuts: 1, ..TWO };
+    Ok(vec![
+        purge::obligations(|| safe("purged", TWO, &["Ar"]))?,
+        purge::obligations(|| safe("purged", TWO, &["A/B"]))?,
+        purge::obligations(|| safe("purged", one_term, &[]))?,
+        purge::obligations(|| safe("purged", crash, &["A"]))?,
+        purge::obligations(|| safe("purged", cut, &["A"]))?,
+    ])
+}
+
+/// The same with a rule that is wrong: where members crash, who leads is forgotten, and a message that
+/// says so is not dead. It must fail, or the obligations prove nothing.
+///
+/// # Errors
+///
+/// Always, if all is well.
+pub fn wrong_obligations() -> Result<Discharged, String> {
+    let mortal = Cluster {
+        crashes: 1,
+        terms: 1,
+        ..TWO
+    };
+    let immortal = Cluster {
+        crashes: 0,
+        ..mortal
+    };
+    purge::obligations(|| {
+        let world = world("purged", mortal, &["A"], |right| right);
+        forgetting(world, immortal)
+    })
+}
+
+/// What it owes that members are alike, in small worlds: with calls of all kinds, a third member, crashes
+/// and cuts.
+///
+/// # Errors
+///
+/// Says which obligation fails, and where.
+pub fn mirrored() -> Result<Vec<symmetry::Discharged>, String> {
+    let one_term = Cluster { terms: 1, ..THREE };
+    let crash = Cluster { crashes: 1, ..TWO };
+    let cut = Cluster { cuts: 1, ..TWO };
+    Ok(vec![
+        symmetry::obligations(|| safe("mirrored", one_term, &["A"]))?,
+        symmetry::obligations(|| safe("mirrored", THREE, &[]))?,
+        symmetry::obligations(|| safe("mirrored", TWO, &["ar"]))?,
+        symmetry::obligations(|| safe("mirrored", crash, &["A"]))?,
+        symmetry::obligations(|| safe("mirrored", cut, &["A"]))?,
+    ])
 }
 
 /// A world of a flawed one. Nothing is forgotten in it unless that is said: a reduction made for the
 /// right machine could hide the flaw.
 fn flawed(flaw: Flaw, name: &str, cluster: Cluster, clients: &[&str]) -> Model<Flawed> {
     world(name, cluster, clients, move |right| Flawed { right, flaw })
+}
+
+/// The same, where terms do not end.
+fn restless(flaw: Flaw, name: &str, cluster: Cluster, clients: &[&str]) -> Model<Flawed> {
+    endless(name, cluster, clients, move |right| Flawed { right, flaw })
 }
 
 /// The store, its worlds and its flaws.
@@ -288,35 +303,34 @@ pub fn protocol() -> Protocol {
 }
 
 fn worlds() -> Vec<Box<dyn Exhibit>> {
+    const C: Cluster = Cluster { crashes: 1, ..THREE };
+    const C2: Cluster = Cluster { crashes: 2, ..THREE };
+    const X: Cluster = Cluster { cuts: 1, ..THREE };
+    const CX: Cluster = Cluster { crashes:1, cuts: 1, ..THREE };
+    const T3: Cluster = Cluster { terms:3, ..THREE };
+    const F5: Cluster = Cluster { members:5, ..THREE };
     vec![
-        Claimed::holds(0, 0, || {
-            right("put-get", THREE, &["A", "r"])
-                .says("three members, two terms; one client puts, another gets")
-        }),
-        Claimed::holds(0, 0, || {
-            right("put-then-get", THREE, &["Ar"])
-                .says("three members, two terms; a client puts, and then gets")
-        }),
-        Claimed::holds(0, 0, || {
-            right("swaps", THREE, &["ab"]).says("three members, two terms; a client swaps twice")
-        }),
-        Claimed::holds(0, 0, || {
-            let cluster = Cluster {
-                crashes: 1,
-                ..THREE
-            };
-            right("crash", cluster, &["A"])
-                .says("three members, two terms, one crash of any; a client puts")
-        }),
-        Claimed::holds(0, 0, || {
-            let cluster = Cluster { cuts: 1, ..THREE };
-            right("cut", cluster, &["A"])
-                .says("three members, two terms, one cut of any shape; a client puts")
-        }),
-        Claimed::holds(0, 0, || {
-            let cluster = Cluster { terms: 3, ..THREE };
-            right("three-terms", cluster, &["A"]).says("three members, three terms; a client puts")
-        }),
+        Claimed::holds(0, 0, || right("put-get", THREE, &["A", "r"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
+        Claimed::holds(0, 0, || right("two-puts", THREE, &["A", "B"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
+        Claimed::holds(0, 0, || right("put-then-get", THREE, &["Ar"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
+        Claimed::holds(0, 0, || right("swaps", THREE, &["ab"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
+        Claimed::holds(0, 0, || right("swaps-race", THREE, &["aB", "r"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
+        Claimed::holds(0, 0, || right("puts-get", THREE, &["AB", "r"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
+        Claimed::holds(0, 0, || right("puts-gets", THREE, &["A", "B", "r"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
+        Claimed::holds(0, 0, || right("three-gets", THREE, &["A", "rr"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
+        Claimed::holds(0, 0, || right("two-keys", THREE, &["A/B", "r/r"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
+        Claimed::holds(0, 0, || right("crash", C, &["A", "r"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
+        Claimed::holds(0, 0, || right("crash-puts", C, &["A", "B"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
+        Claimed::holds(0, 0, || right("cut", X, &["A", "r"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
+        Claimed::holds(0, 0, || right("cut-puts", X, &["A", "B"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
+        Claimed::holds(0, 0, || right("crash-cut", CX, &["A", "r"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
+        Claimed::holds(0, 0, || right("three-terms", T3, &["A"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
+        Claimed::holds(0, 0, || right("three-terms-2", T3, &["A", "r"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
+        Claimed::holds(0, 0, || right("three-terms-p", T3, &["A", "B"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
+        Claimed::holds(0, 0, || right("five", F5, &["A"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
+        Claimed::holds(0, 0, || right("five2", F5, &["A", "r"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
+        Claimed::holds(0, 0, || right("four2", FOUR, &["A", "r"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
+        Claimed::holds(0, 0, || right("c2", C2, &["A"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
     ]
 }
 
@@ -331,7 +345,7 @@ fn flaws_of_elections() -> Vec<Box<dyn Exhibit>> {
                 .says("who misses a leader appoints itself and asks nobody, as in the textbook")
         }),
         Claimed::falls(SERVES, 1, || {
-            flawed(Flaw::FixedLeader, "fixed-leader", THREE, &["A"])
+            restless(Flaw::FixedLeader, "fixed-leader", THREE, &["A"])
                 .says("the leader is chosen once, as in the textbook, and nobody stands after it")
         }),
         Claimed::falls(ONE_LEADER, 0, move || {
@@ -392,7 +406,7 @@ fn flaws_of_leaders() -> Vec<Box<dyn Exhibit>> {
                 .says("versions are milliseconds, as in the textbook, and two writes share one")
         }),
         Claimed::falls(SERVES, 0, || {
-            flawed(Flaw::NoRetries, "no-retries", THREE, &["A"])
+            restless(Flaw::NoRetries, "no-retries", THREE, &["A"])
                 .says("what was lost is not sent again")
         }),
     ]

@@ -8,7 +8,8 @@ use quorate::data::NodeSet;
 use quorate::machine::{Machine, NodeId};
 use quorate::store::{Action, Call, Event, Term};
 
-use crate::ghost::Ghost;
+use super::{FENCED, LINEARIZABLE, ONE_LEADER, ONE_VALUE};
+use crate::ghost::{Breaches, Ghost};
 use crate::history::{self, History, OperationId, Specification};
 use crate::symmetry::Renaming;
 
@@ -25,15 +26,9 @@ pub struct Past {
     /// it had.
     fenced: BTreeSet<u64>,
     history: History<Asked, Reply>,
-    /// A term had two leaders.
-    pub(super) split: bool,
-    /// Two values were decided as one version of a key.
-    pub(super) forked: bool,
-    /// A call was acknowledged that was made at a fenced leader.
-    pub(super) defied: bool,
-    // It follows from the history: it is checked when that changes, not at every state.
-    /// Whether one copy, asked one thing at a time, could have answered so.
-    pub(super) linearizable: bool,
+    /// What was broken. It follows from what was told, and is judged when something is: not at every
+    /// state.
+    breaches: Breaches,
 }
 
 impl Past {
@@ -45,10 +40,7 @@ impl Past {
             decided: BTreeMap::new(),
             fenced: BTreeSet::new(),
             history: History::default(),
-            split: false,
-            forked: false,
-            defied: false,
-            linearizable: true,
+            breaches: Breaches::default(),
         }
     }
 
@@ -76,11 +68,16 @@ impl Past {
         (operations.iter()).any(|one| matches!(one.reply, Some(Reply::Value(Some(_)))))
     }
 
+    /// True if nothing was told that breaks the promise.
+    pub(super) fn keeps(&self, promise: &'static str) -> bool {
+        !self.breaches.of(promise)
+    }
+
     /// A call took effect and returned.
     fn returned(&mut self, ticket: u64, reply: Reply) {
-        self.defied |= self.fenced.remove(&ticket);
-        let once = self.history.returned(operation_id(ticket), reply).is_ok();
-        self.linearizable &= once;
+        self.breaches.note(self.fenced.remove(&ticket), FENCED);
+        let returned = self.history.returned(operation_id(ticket), reply);
+        self.breaches.note(returned.is_err(), LINEARIZABLE);
         self.judge();
     }
 
@@ -92,7 +89,8 @@ impl Past {
         for event in self.history.events() {
             if event.id() != id {
                 // What was possible with it is possible without.
-                self.linearizable &= others.record(event.clone()).is_ok();
+                let recorded = others.record(event.clone());
+                self.breaches.note(recorded.is_err(), LINEARIZABLE);
             }
         }
         self.history = others;
@@ -100,7 +98,8 @@ impl Past {
     }
 
     fn judge(&mut self) {
-        self.linearizable &= history::linearizable(&OneCopy, &self.history).is_ok();
+        let order = history::linearizable(&OneCopy, &self.history);
+        self.breaches.note(order.is_err(), LINEARIZABLE);
     }
 }
 
@@ -132,7 +131,8 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Past {
         if self.reigns.iter().any(|(_, leader)| *leader == node) && self.is_fenced(node) {
             self.fenced.insert(ticket);
         }
-        self.linearizable &= self.history.called(operation_id(ticket), asked).is_ok();
+        let called = self.history.called(operation_id(ticket), asked);
+        self.breaches.note(called.is_err(), LINEARIZABLE);
     }
 
     fn on_event(&mut self, node: NodeId, event: &Event) {
@@ -144,7 +144,8 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Past {
                 }
             }
             Event::Elected { term } => {
-                self.split |= self.reigns.iter().any(|(other, _)| other == term);
+                let split = self.reigns.iter().any(|(other, _)| other == term);
+                self.breaches.note(split, ONE_LEADER);
                 self.reigns.push((*term, node));
                 self.reigns.sort_unstable();
             }
@@ -156,7 +157,8 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Past {
             } => {
                 let first = || (*term, value.clone());
                 let known = self.decided.entry((key.clone(), *version));
-                self.forked |= known.or_insert_with(first).1 != *value;
+                let forked = known.or_insert_with(first).1 != *value;
+                self.breaches.note(forked, ONE_VALUE);
             }
             Event::Done { ticket } => self.returned(*ticket, Reply::Done),
             Event::Got { ticket, value } => self.returned(*ticket, Reply::Value(value.clone())),
@@ -196,18 +198,7 @@ impl fmt::Debug for Past {
         for ((key, version), (term, value)) in &self.decided {
             write!(f, " {key} v{version} = {value:?} in {term:?}")?;
         }
-        write!(f, "; clients saw {:?}", self.history)?;
-        for (wrong, what) in [
-            (self.split, "a term had two leaders"),
-            (self.forked, "two values were decided as one version"),
-            (self.defied, "a fenced leader answered what it was asked"),
-            (!self.linearizable, "not linearizable"),
-        ] {
-            if wrong {
-                write!(f, "; {what}")?;
-            }
-        }
-        Ok(())
+        write!(f, "; clients saw {:?}{}", self.history, self.breaches)
     }
 }
 
