@@ -14,7 +14,6 @@ use crate::action::Cut;
 use crate::catalogue::{Claimed, Exhibit, Protocol};
 use crate::flaw::Twin;
 use crate::purge::{self, Discharged};
-use crate::snapshot::Snapshot;
 use crate::symmetry;
 use crate::world::{Disk, World};
 
@@ -27,7 +26,8 @@ mod probe;
 
 pub use bounded::Bounded;
 use conditions::{
-    aborted, finishes, leaders, one_leader_per_term, only_the_decided_is_committed, serves, survives,
+    aborted, finishes, leaders, one_leader_per_term, only_the_decided_is_committed, serves,
+    survives,
 };
 use dead::Rules;
 use flaws::{Flaw, Flawed};
@@ -55,6 +55,7 @@ const DECIDED: &str = "a write is decided";
 const FINISHED: &str = "a leader finishes what another prepared";
 const ABORTED: &str = "what one leader prepared gives way to what another decided";
 const SEEN: &str = "a get sees a write";
+const MISMATCHED: &str = "a swap finds what it did not expect";
 
 /// A cluster, and how far it goes.
 #[derive(Clone, Copy)]
@@ -179,8 +180,11 @@ fn endless<M: Twin<Store>>(
         ..cluster
     };
     let machines = cluster.machines(&make);
-    world(name, cluster, clients, make)
-        .recovers(SERVES, ROUNDS, move |snapshot| serves(snapshot, &machines))
+    world(name, cluster, clients, make).recovers(
+        SERVES,
+        std::env::var("ROUNDS").map_or(ROUNDS, |r| r.parse().unwrap()),
+        move |snapshot| serves(snapshot, &machines),
+    )
 }
 
 /// A world of the right machine, of which all that is safety is promised.
@@ -248,7 +252,7 @@ pub fn wrong_obligations() -> Result<Discharged, String> {
         ..mortal
     };
     purge::obligations(|| {
-        let world = world("purged", mortal, &["A"], |right| right);
+        let world = world("purged", CRASH, &["A"], |right| right);
         forgetting(world, immortal)
     })
 }
@@ -302,43 +306,157 @@ pub fn protocol() -> Protocol {
     }
 }
 
+/// One member may crash, once.
+const CRASH: Cluster = Cluster {
+    crashes: 1,
+    ..THREE
+};
+
+/// The network may be cut, once and in any way.
+const CUT: Cluster = Cluster { cuts: 1, ..THREE };
+
+/// A third leader finds what two before it left.
+const THREE_TERMS: Cluster = Cluster { terms: 3, ..THREE };
+
 fn worlds() -> Vec<Box<dyn Exhibit>> {
-    const C: Cluster = Cluster { crashes: 1, ..THREE };
-    const C2: Cluster = Cluster { crashes: 2, ..THREE };
-    const X: Cluster = Cluster { cuts: 1, ..THREE };
-    const CX: Cluster = Cluster { crashes:1, cuts: 1, ..THREE };
-    const T3: Cluster = Cluster { terms:3, ..THREE };
-    const F5: Cluster = Cluster { members:5, ..THREE };
+    let mut all = whole_worlds();
+    all.extend(safe_worlds());
+    all.extend(deep_worlds());
+    all
+}
+
+/// Everything is promised, *serves again* too.
+fn whole_worlds() -> Vec<Box<dyn Exhibit>> {
     vec![
-        Claimed::holds(0, 0, || right("put-get", THREE, &["A", "r"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
-        Claimed::holds(0, 0, || right("two-puts", THREE, &["A", "B"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
-        Claimed::holds(0, 0, || right("put-then-get", THREE, &["Ar"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
-        Claimed::holds(0, 0, || right("swaps", THREE, &["ab"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
-        Claimed::holds(0, 0, || right("swaps-race", THREE, &["aB", "r"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
-        Claimed::holds(0, 0, || right("puts-get", THREE, &["AB", "r"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
-        Claimed::holds(0, 0, || right("puts-gets", THREE, &["A", "B", "r"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
-        Claimed::holds(0, 0, || right("three-gets", THREE, &["A", "rr"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
-        Claimed::holds(0, 0, || right("two-keys", THREE, &["A/B", "r/r"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
-        Claimed::holds(0, 0, || right("crash", C, &["A", "r"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
-        Claimed::holds(0, 0, || right("crash-puts", C, &["A", "B"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
-        Claimed::holds(0, 0, || right("cut", X, &["A", "r"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
-        Claimed::holds(0, 0, || right("cut-puts", X, &["A", "B"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
-        Claimed::holds(0, 0, || right("crash-cut", CX, &["A", "r"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
-        Claimed::holds(0, 0, || right("three-terms", T3, &["A"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
-        Claimed::holds(0, 0, || right("three-terms-2", T3, &["A", "r"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
-        Claimed::holds(0, 0, || right("three-terms-p", T3, &["A", "B"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
-        Claimed::holds(0, 0, || right("five", F5, &["A"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
-        Claimed::holds(0, 0, || right("five2", F5, &["A", "r"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
-        Claimed::holds(0, 0, || right("four2", FOUR, &["A", "r"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
-        Claimed::holds(0, 0, || right("c2", C2, &["A"]).says("x").except(ABORTED).except(FINISHED).except(SEEN)),
+        Claimed::holds(0, 0, || {
+            right("put-and-get", THREE, &["A", "r"])
+                .says("three members, two terms; one client puts, another gets")
+                .except(ABORTED)
+        }),
+        Claimed::holds(0, 0, || {
+            right("two-puts", THREE, &["A", "B"])
+                .says("three members, two terms; two clients put")
+                .except(SEEN)
+        }),
+        Claimed::holds(0, 0, || {
+            right("two-gets", THREE, &["A", "rr"])
+                .says("three members, two terms; one client puts, another gets twice")
+                .except(ABORTED)
+        }),
+        Claimed::holds(0, 0, || {
+            right("swaps", THREE, &["a", "br"])
+                .says("three members, two terms; one client swaps, another swaps what that made, and gets")
+                .sometimes_told(MISMATCHED, |told| told.ghost.mismatched())
+        }),
+        Claimed::holds(0, 0, || {
+            right("crash", CRASH, &["A", "r"])
+                .says("three members, two terms, one crash of any; one client puts, another gets")
+                .except(ABORTED)
+        }),
+        Claimed::holds(0, 0, || {
+            right("cut", CUT, &["A", "r"])
+                .says(
+                    "three members, two terms, one cut of any shape; one client puts, another gets",
+                )
+                .except(ABORTED)
+        }),
+        Claimed::holds(0, 0, || {
+            let cluster = Cluster {
+                crashes: 1,
+                cuts: 1,
+                ..THREE
+            };
+            right("crash-and-cut", cluster, &["A"])
+                .says("three members, two terms, one crash and one cut of any; a client puts")
+                .except(FINISHED)
+                .except(ABORTED)
+                .except(SEEN)
+        }),
+        Claimed::holds(0, 0, || {
+            right("three-terms", THREE_TERMS, &["A", "r"])
+                .says("three members, three terms; one client puts, another gets")
+                .except(ABORTED)
+        }),
+    ]
+}
+
+/// All that is safety is promised.
+fn safe_worlds() -> Vec<Box<dyn Exhibit>> {
+    vec![
+        Claimed::holds(0, 0, || {
+            safe("puts-and-get", THREE, &["AB", "r"])
+                .says("three members, two terms; one client puts twice, another gets")
+        }),
+        Claimed::holds(0, 0, || {
+            safe("crash-between-puts", CRASH, &["A", "B"])
+                .says("three members, two terms, one crash of any; two clients put")
+                .except(SEEN)
+        }),
+        Claimed::holds(0, 0, || {
+            safe("cut-between-puts", CUT, &["A", "B"])
+                .says("three members, two terms, one cut of any shape; two clients put")
+                .except(SEEN)
+        }),
+        Claimed::holds(0, 0, || {
+            let cluster = Cluster {
+                crashes: 2,
+                ..THREE
+            };
+            safe("two-crashes", cluster, &["A", "r"])
+                .says("three members, two terms, two crashes of any; one client puts, another gets")
+                .except(ABORTED)
+        }),
+        Claimed::holds(0, 0, || {
+            safe("puts-in-three-terms", THREE_TERMS, &["A", "B"])
+                .says("three members, three terms; two clients put")
+                .except(SEEN)
+        }),
+        Claimed::holds(0, 0, || {
+            safe("two-keys", THREE, &["A", "/B"])
+                .says("three members, two terms; two clients put, each its own key")
+                .except(ABORTED)
+                .except(SEEN)
+        }),
+        Claimed::holds(0, 0, || {
+            safe("four-members", FOUR, &["A", "r"])
+                .says("four members, two terms; one client puts, another gets")
+                .except(ABORTED)
+        }),
+        Claimed::holds(0, 0, || {
+            let five = Cluster {
+                members: 5,
+                ..THREE
+            };
+            safe("five-members", five, &["A"])
+                .says("five members, two terms; a client puts")
+                .except(FINISHED)
+                .except(ABORTED)
+                .except(SEEN)
+        }),
+    ]
+}
+
+/// Larger ones, for long runs.
+fn deep_worlds() -> Vec<Box<dyn Exhibit>> {
+    vec![
+        Claimed::holds_deep(0, 0, || {
+            safe("three-clients", THREE, &["A", "B", "r"])
+                .says("three members, two terms; two clients put, another gets")
+        }),
+        Claimed::holds_deep(0, 0, || {
+            let cluster = Cluster {
+                crashes: 1,
+                cuts: 1,
+                ..THREE
+            };
+            safe("crash-and-cut-and-get", cluster, &["A", "r"])
+                .says("three members, two terms, one crash and one cut of any; one client puts, another gets")
+                .except(ABORTED)
+        }),
     ]
 }
 
 fn flaws_of_elections() -> Vec<Box<dyn Exhibit>> {
-    let mortal = Cluster {
-        crashes: 1,
-        ..THREE
-    };
     vec![
         Claimed::falls(ONE_LEADER, 2, || {
             flawed(Flaw::AppointsItself, "appoints-itself", TWO, &[])
@@ -348,16 +466,32 @@ fn flaws_of_elections() -> Vec<Box<dyn Exhibit>> {
             restless(Flaw::FixedLeader, "fixed-leader", THREE, &["A"])
                 .says("the leader is chosen once, as in the textbook, and nobody stands after it")
         }),
-        Claimed::falls(ONE_LEADER, 0, move || {
-            flawed(Flaw::VoteForgotten, "vote-forgotten", mortal, &[]).says("the disk has no vote")
-        }),
-        Claimed::falls(ONE_LEADER, 0, move || {
-            flawed(Flaw::TermForgotten, "term-forgotten", mortal, &[])
-                .says("the disk has neither vote nor term; the textbook's has nothing")
+        Claimed::falls(ONE_LEADER, 0, || {
+            flawed(
+                Flaw::VoteForgotten,
+                "vote-forgotten",
+                Cluster { terms: 1, ..CRASH },
+                &[],
+            )
+            .says("the disk has no vote")
         }),
         Claimed::falls(ONE_LEADER, 0, || {
-            flawed(Flaw::VotesTwice, "votes-twice", THREE, &[])
-                .says("a member votes for everyone who asks")
+            flawed(
+                Flaw::TermForgotten,
+                "term-forgotten",
+                Cluster { terms: 1, ..CRASH },
+                &[],
+            )
+            .says("the disk has neither vote nor term; the textbook's has nothing")
+        }),
+        Claimed::falls(ONE_LEADER, 0, || {
+            flawed(
+                Flaw::VotesTwice,
+                "votes-twice",
+                Cluster { terms: 1, ..THREE },
+                &[],
+            )
+            .says("a member votes for everyone who asks")
         }),
         Claimed::falls(ONE_LEADER, 0, || {
             flawed(Flaw::LeadsOn, "leads-on", TWO, &[])
@@ -367,13 +501,9 @@ fn flaws_of_elections() -> Vec<Box<dyn Exhibit>> {
 }
 
 fn flaws_of_leaders() -> Vec<Box<dyn Exhibit>> {
-    let mortal = Cluster {
-        crashes: 1,
-        ..THREE
-    };
     vec![
-        Claimed::falls(FENCED, 0, move || {
-            flawed(Flaw::DeadLeadOn, "dead-lead-on", mortal, &["A", "r"])
+        Claimed::falls(FENCED, 0, || {
+            flawed(Flaw::DeadLeadOn, "dead-lead-on", CRASH, &["rr"])
                 .says("a leader that was dead leads on when it is back, as in the textbook")
         }),
         Claimed::falls(LINEARIZABLE, 0, || {
@@ -452,14 +582,15 @@ fn flaws_of_counting() -> Vec<Box<dyn Exhibit>> {
 }
 
 fn flaws_of_replicas() -> Vec<Box<dyn Exhibit>> {
-    let mortal = Cluster {
-        crashes: 1,
-        ..THREE
-    };
     vec![
-        Claimed::falls(ONE_VALUE, 0, || {
-            flawed(Flaw::NoFencing, "no-fencing", THREE, &["A", "B"])
+        Claimed::falls(FENCED, 0, || {
+            flawed(Flaw::NoFencing, "no-fencing", THREE, &["r"])
                 .says("members hear leaders of terms that are over, as in the textbook")
+        }),
+        Claimed::falls(ONE_VALUE, 0, || {
+            flawed(Flaw::NoFencing, "two-write-at-once", THREE, &["A", "B"]).says(
+                "members hear leaders of terms that are over, as in the textbook, and two write",
+            )
         }),
         Claimed::falls(SURVIVES, 0, || {
             flawed(
@@ -478,13 +609,13 @@ fn flaws_of_replicas() -> Vec<Box<dyn Exhibit>> {
             flawed(Flaw::CommitsOnPrepare, "commits-on-prepare", THREE, &["A"])
                 .says("a member takes what is prepared for committed")
         }),
-        Claimed::falls(SURVIVES, 0, move || {
-            flawed(Flaw::NoDecisionLog, "no-decision-log", mortal, &["A"]).says(
+        Claimed::falls(SURVIVES, 0, || {
+            flawed(Flaw::NoDecisionLog, "no-decision-log", CRASH, &["A"]).says(
                 "what a leader decides is not on its own disk when it crashes, as in the textbook",
             )
         }),
-        Claimed::falls(SURVIVES, 0, move || {
-            world("lying-disk", mortal, &["A"], |right| right)
+        Claimed::falls(SURVIVES, 0, || {
+            world("lying-disk", CRASH, &["A"], |right| right)
                 .says("a disk forgets what it acknowledged")
                 .disk(Disk::Lying)
         }),

@@ -87,4 +87,3 @@ pub(super) fn aborted<M: Twin<Store>>(snapshot: &Snapshot<M, Past>) -> bool {
         })
     })
 }
-

@@ -41,7 +41,8 @@ pub(super) enum Flaw {
     VotesTwice,
     /// A leader that meets a later term leads on in that.
     LeadsOn,
-    /// A leader that was dead leads on when it is back. So in the textbook.
+    /// A leader that was dead leads on when it is back: all that it goes by is that it voted for itself.
+    /// So in the textbook, which goes by nothing.
     DeadLeadOn,
     /// A leader answers a get from its own disk, and asks nobody. So in the textbook.
     GetsUnconfirmed,
@@ -105,11 +106,7 @@ impl Machine for Flawed {
             _ => {}
         }
         let mut volatile = boot(&self.right, durable, out);
-        // It can only have prepared in its own term if it led that.
-        let term = durable.term;
-        let led = durable.vote == Some(self.right.me)
-            && durable.records.values().any(|record| record.term == term);
-        if self.flaw == Flaw::DeadLeadOn && led {
+        if self.flaw == Flaw::DeadLeadOn && durable.vote == Some(self.right.me) {
             out.disarm(Timer::Election);
             out.arm(Timer::Heartbeat);
             volatile.role = Role::Leader(Leader::default());
@@ -392,21 +389,44 @@ impl Flawed {
                         .insert(key.clone(), record.committed());
                 }
             }
-            (
-                Flaw::NoFencing,
-                Message::Prepare {
+            (Flaw::NoFencing, said) => {
+                self.hear_the_deposed(before.durable.term, state, from, said, out)
+            }
+            _ => {}
+        }
+    }
+
+    /// Does what a leader of a term asks that is over here.
+    fn hear_the_deposed(
+        &self,
+        now: Term,
+        state: &mut State<Self>,
+        from: NodeId,
+        said: &Message,
+        out: &mut Outbox<Self>,
+    ) {
+        match said.clone() {
+            Message::Inquire { term, number, key } if term < now => {
+                let record = state.durable.records.get(&key).cloned();
+                let report = Message::Report {
                     term,
                     number,
                     key,
-                    version,
-                    value,
-                },
-            ) if *term < before.durable.term => {
-                let record = Record::prepared(*term, *version, value.clone());
-                if state.durable.records.get(key) < Some(&record) {
+                    record,
+                };
+                out.send(from, report);
+            }
+            Message::Prepare {
+                term,
+                number,
+                key,
+                version,
+                value,
+            } if term < now => {
+                let record = Record::prepared(term, version, value);
+                if state.durable.records.get(&key) < Some(&record) {
                     state.durable.records.insert(key.clone(), record);
                 }
-                let (term, number, key) = (*term, *number, key.clone());
                 out.send(from, Message::Prepared { term, number, key });
             }
             _ => {}

@@ -68,6 +68,12 @@ impl Past {
         (operations.iter()).any(|one| matches!(one.reply, Some(Reply::Value(Some(_)))))
     }
 
+    /// True if a swap found another value than it expected.
+    pub(super) fn mismatched(&self) -> bool {
+        let operations = self.history.operations();
+        (operations.iter()).any(|one| one.reply == Some(&Reply::Mismatched))
+    }
+
     /// True if nothing was told that breaks the promise.
     pub(super) fn keeps(&self, promise: &'static str) -> bool {
         !self.breaches.of(promise)
