@@ -34,13 +34,15 @@
 //!   majority has promised a later term never answers. *what is acknowledged survives*: what was decided
 //!   is on the disks of a majority, or something newer is. *one value per version*: no two values are
 //!   decided as one version of a key. *only what was decided is committed*: on any disk. *serves again*:
-//!   once a majority is up and the network calm, every call at a live node returns, and a fresh write is
-//!   acknowledged.
+//!   in the calm every call returns, and a fresh write is acknowledged; of three members, before more
+//!   than six alarms have rung.
 //! - **Assumes.** A disk keeps what it acknowledged; members crash and restart, and do not lie. Of the
 //!   network and of time, nothing: no clock is read, and no lease is held.
 //! - **Leaves out.** Leases, which spare a get its round of messages and rest on clocks; writes of several
-//!   keys, which are [`crate::commit`]'s; deleting a key; changing the members; bringing a member up to
-//!   date that missed both phases of a write, which the next write of the key or the next term does.
+//!   keys, which are [`crate::commit`]'s; deleting a key; changing the members; one round of messages
+//!   for several gets; pre-votes, so a member that was cut off deposes the leader when it is back;
+//!   bringing a member up to date that missed both phases of a write, which the next write of the key
+//!   or the next term does.
 //! - **The textbook says.** `StrongConsistencyStore` (chapter 8, strong consistency): every node appoints
 //!   the first that it takes for healthy, without asking (`one_leader_per_term_falls_when_members_appoint_themselves`),
 //!   once (`serves_again_falls_when_the_leader_is_fixed`); its `term` is never used
@@ -57,21 +59,22 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 use core::ops::Range;
 use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Map, NodeSet, Seq};
+use crate::data::{Map, NodeSet};
 use crate::machine::{self, Machine, NodeId, Outbox, State};
 
 mod election;
 mod record;
 mod replica;
 mod serving;
+mod work;
 
 pub use record::{Record, Standing, Term};
+pub use work::{Action, Leader, Phase, Purpose, Request, Work};
 
 /// The longest key, in bytes: with the longest value it fits one datagram.
 pub const KEY_BYTES_MAX: usize = 128;
@@ -344,79 +347,6 @@ pub enum Role {
     Leader(Leader),
 }
 
-/// What a leader knows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Leader {
-    /// The number of the next question.
-    pub next: u64,
-    /// The keys that something is asked of.
-    pub work: Map<String, Work>,
-}
-
-/// What is under way with one key.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Work {
-    /// What is asked, one after the other. The first is under way.
-    pub requests: Seq<Request>,
-    /// The number of the question that members are to answer.
-    pub number: u64,
-    /// How far the first request is.
-    pub phase: Phase,
-}
-
-/// A call without its key.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Request {
-    /// The caller's name for it.
-    pub ticket: u64,
-    /// What is asked.
-    pub action: Action,
-}
-
-/// What can be asked of a key.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Action {
-    /// To read.
-    Get,
-    /// To write this value.
-    Put(String),
-    /// To write if the value is as expected.
-    CompareAndSwap {
-        /// The value that must be there.
-        expected: Option<String>,
-        /// The value to write then.
-        new: String,
-    },
-}
-
-/// How far a request is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Phase {
-    /// Waiting for a majority to report.
-    Inquiring {
-        /// The members that did.
-        answered: NodeSet,
-        /// The newest record among those reported.
-        newest: Option<Record>,
-    },
-    /// Waiting for a majority to have on disk what the leader has on its own.
-    Preparing {
-        /// The members that do.
-        prepared: NodeSet,
-        /// Whose write it is.
-        purpose: Purpose,
-    },
-}
-
-/// Whose write is prepared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Purpose {
-    /// One that a leader of an older term left prepared. The request comes after it.
-    Finish,
-    /// The request's own.
-    Request,
-}
-
 impl Machine for Store {
     type Call = Call;
     type Message = Message;
@@ -543,30 +473,5 @@ impl Store {
     /// More than half of the membership, and not of those who can be reached.
     pub(crate) fn is_majority(&self, nodes: NodeSet) -> bool {
         self.members.majority() <= nodes.intersection(self.members).len()
-    }
-
-    /// True of what is under way with a key of which the leader's disk has `own`.
-    fn work_holds(&self, next: u64, work: &Work, term: Term, own: Option<&Record>) -> bool {
-        let requests = work.requests.len();
-        (1..=REQUESTS_MAX).contains(&requests)
-            && work.number < next
-            // A phase that has its majority is over.
-            && match &work.phase {
-                Phase::Inquiring { answered, .. } => !self.is_majority(*answered),
-                Phase::Preparing { prepared, .. } => {
-                    // What the others are asked to have was first kept here.
-                    let kept = own.is_some_and(|record| {
-                        (record.term, record.standing) == (term, Standing::Prepared)
-                    });
-                    kept && !self.is_majority(*prepared)
-                }
-            }
-    }
-}
-
-/// Term by term, as it is read: the debug form of a message stays short.
-impl fmt::Debug for Term {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "t{}", self.0)
     }
 }

@@ -5,11 +5,18 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Action, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use super::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// A term: at most one member leads it. Terms only grow.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Term(pub u64);
+
+/// Term by term, as it is read: the debug form of a message stays short.
+impl fmt::Debug for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "t{}", self.0)
+    }
+}
 
 /// One write of a key, as a disk has it.
 ///
@@ -73,30 +80,6 @@ impl fmt::Debug for Record {
             Standing::Committed => "committed",
         };
         write!(f, "{value:?} v{version}@{term:?}, {standing}")
-    }
-}
-
-impl Action {
-    /// The value to write, if the key has `current`; nothing if nothing is to be written.
-    pub fn writes(&self, current: Option<&str>) -> Option<&str> {
-        match self {
-            Self::Get => None,
-            Self::Put(value) => Some(value),
-            Self::CompareAndSwap { expected, new } => {
-                (expected.as_deref() == current).then_some(new)
-            }
-        }
-    }
-
-    /// True if no datagram could carry it, or what it compares with.
-    pub(super) fn is_too_long(&self, key: &str) -> bool {
-        match self {
-            Self::Get => too_long(key, ""),
-            Self::Put(value) => too_long(key, value),
-            Self::CompareAndSwap { expected, new } => {
-                too_long(key, new) || expected.as_deref().is_some_and(|old| too_long(key, old))
-            }
-        }
     }
 }
 

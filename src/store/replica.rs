@@ -3,9 +3,8 @@
 use alloc::string::String;
 
 use super::record::too_long;
-use super::{Durable, Message, Record, Role, Store};
+use super::{Durable, Message, Record, Role, Store, Term};
 use crate::machine::{NodeId, Outbox, State};
-use crate::store::Term;
 
 impl Durable {
     /// Takes `record` unless it has one at least as new: an old message may arrive late, or twice.
