@@ -3,33 +3,34 @@
 //! # The bound
 //!
 //! Terms go on for ever, so a world has a last one: no election alarm is heard in it (see `bounded.rs`).
-//! Every state within the bound is reached, and the search is EXHAUSTED of it. It has one price: that
-//! the store *will* serve cannot be asked in the last term, where nobody may be elected any more; there
-//! it is excused, and said so.
+//! Every state within the bound is reached, and the search is EXHAUSTED of it. The bound is the
+//! adversary's: of each state it is asked whether the store *will* serve where terms do not end.
 
 use quorate::data::NodeSet;
 use quorate::store::{Call, Store, Term};
 
 use crate::action::Cut;
-use crate::catalogue::{Claimed, Exhibit, Protocol};
 use crate::flaw::Twin;
 use crate::purge::{self, Discharged};
 use crate::symmetry;
-use crate::world::{Disk, World};
+use crate::world::World;
 
 mod bounded;
 mod conditions;
 mod dead;
+mod exhibits;
 mod flaws;
 mod past;
 mod probe;
+mod spoil;
 
-pub use bounded::Bounded;
+pub use bounded::{Bounded, CrashStop};
 use conditions::{
     aborted, finishes, leaders, one_leader_per_term, only_the_decided_is_committed, serves,
     survives,
 };
 use dead::Rules;
+pub use exhibits::protocol;
 use flaws::{Flaw, Flawed};
 pub use past::Past;
 
@@ -180,28 +181,43 @@ fn endless<M: Twin<Store>>(
         ..cluster
     };
     let machines = cluster.machines(&make);
-    world(name, cluster, clients, make).recovers(
-        SERVES,
-        ROUNDS,
-        move |snapshot| serves(snapshot, &machines),
-    )
+    world(name, cluster, clients, make)
+        .recovers(SERVES, ROUNDS, move |snapshot| serves(snapshot, &machines))
 }
 
 /// A world of the right machine, of which all that is safety is promised.
 fn safe(name: &str, cluster: Cluster, clients: &[&str]) -> Model<Store> {
-    let world = world(name, cluster, clients, |right| right);
+    reduced(name, cluster, clients, |right| right)
+}
+
+/// A world of the right machine, of which everything is promised.
+fn right(name: &str, cluster: Cluster, clients: &[&str]) -> Model<Store> {
+    serving(name, cluster, clients, |right| right)
+}
+
+/// A world in which what is dead is forgotten, and members are alike.
+fn reduced<M: Twin<Store>>(
+    name: &str,
+    cluster: Cluster,
+    clients: &[&str],
+    make: impl Fn(Store) -> M,
+) -> Model<M> {
     // What is asked again is in the network already: it matters in the calm alone.
-    forgetting(world, cluster)
+    forgetting(world(name, cluster, clients, make), cluster)
         .never("ring Heartbeat")
         .symmetric(cluster.everyone())
 }
 
-/// A world of the right machine, of which everything is promised.
-///
-/// The bound is the adversary's alone: each state's calm goes on where terms do not end.
-fn right(name: &str, cluster: Cluster, clients: &[&str]) -> Model<Store> {
-    let calm = endless(name, cluster, clients, |right| right).only(&[SERVES]);
-    safe(name, cluster, clients).always(SERVES, move |snapshot| {
+/// The same, in which *serves again* is promised too. The bound is the adversary's alone: each state's
+/// calm goes on where terms do not end.
+fn serving<M: Twin<Store>>(
+    name: &str,
+    cluster: Cluster,
+    clients: &[&str],
+    make: impl Fn(Store) -> M + Copy,
+) -> Model<M> {
+    let calm = endless(name, cluster, clients, make).only(&[SERVES]);
+    reduced(name, cluster, clients, make).always(SERVES, move |snapshot| {
         let mut promises = calm.promises().iter();
         promises.all(|promise| calm.is_met(promise, snapshot))
     })
@@ -216,8 +232,8 @@ fn forgetting<M: Twin<Store>>(world: Model<M>, cluster: Cluster) -> Model<M> {
     })
 }
 
-/// What [`World::purging`] owes, in small worlds: with several terms, with a third member, with reads,
-/// with crashes and with cuts, as the rules differ among these; and where messages are answered wrongly.
+/// What [`World::purging`] owes, in small worlds: with several terms, with a third member, with gets, with
+/// two keys, with crashes and with cuts, as the rules differ among these.
 ///
 /// # Errors
 ///
@@ -232,6 +248,7 @@ pub fn obligations() -> Result<Vec<Discharged>, String> {
         purge::obligations(|| safe("purged", one_term, &[]))?,
         purge::obligations(|| safe("purged", crash, &["A"]))?,
         purge::obligations(|| safe("purged", cut, &["A"]))?,
+        purge::obligations(|| reduced("purged", crash, &["A"], CrashStop::new))?,
     ])
 }
 
@@ -252,7 +269,7 @@ pub fn wrong_obligations() -> Result<Discharged, String> {
         ..mortal
     };
     purge::obligations(|| {
-        let world = world("purged", CRASH, &["A"], |right| right);
+        let world = world("purged", mortal, &["A"], |right| right);
         forgetting(world, immortal)
     })
 }
@@ -273,6 +290,7 @@ pub fn mirrored() -> Result<Vec<symmetry::Discharged>, String> {
         symmetry::obligations(|| safe("mirrored", TWO, &["ar"]))?,
         symmetry::obligations(|| safe("mirrored", crash, &["A"]))?,
         symmetry::obligations(|| safe("mirrored", cut, &["A"]))?,
+        symmetry::obligations(|| reduced("mirrored", crash, &["A"], CrashStop::new))?,
     ])
 }
 
@@ -285,339 +303,4 @@ fn flawed(flaw: Flaw, name: &str, cluster: Cluster, clients: &[&str]) -> Model<F
 /// The same, where terms do not end.
 fn restless(flaw: Flaw, name: &str, cluster: Cluster, clients: &[&str]) -> Model<Flawed> {
     endless(name, cluster, clients, move |right| Flawed { right, flaw })
-}
-
-/// The store, its worlds and its flaws.
-pub fn protocol() -> Protocol {
-    Protocol {
-        name: "store",
-        summary: "the strong store: two phases, a majority, and a leader that a later term fences off",
-        worlds: worlds(),
-        flaws: [
-            flaws_of_elections(),
-            flaws_of_leaders(),
-            flaws_of_successors(),
-            flaws_of_counting(),
-            flaws_of_replicas(),
-        ]
-        .into_iter()
-        .flatten()
-        .collect(),
-    }
-}
-
-/// One member may crash, once.
-const CRASH: Cluster = Cluster {
-    crashes: 1,
-    ..THREE
-};
-
-/// The network may be cut, once and in any way.
-const CUT: Cluster = Cluster { cuts: 1, ..THREE };
-
-/// A third leader finds what two before it left.
-const THREE_TERMS: Cluster = Cluster { terms: 3, ..THREE };
-
-fn worlds() -> Vec<Box<dyn Exhibit>> {
-    let mut all = whole_worlds();
-    all.extend(safe_worlds());
-    all.extend(deep_worlds());
-    all
-}
-
-/// Everything is promised, *serves again* too.
-fn whole_worlds() -> Vec<Box<dyn Exhibit>> {
-    vec![
-        Claimed::holds(0, 0, || {
-            right("put-and-get", THREE, &["A", "r"])
-                .says("three members, two terms; one client puts, another gets")
-                .except(ABORTED)
-        }),
-        Claimed::holds(0, 0, || {
-            right("two-puts", THREE, &["A", "B"])
-                .says("three members, two terms; two clients put")
-                .except(SEEN)
-        }),
-        Claimed::holds(0, 0, || {
-            right("two-gets", THREE, &["A", "rr"])
-                .says("three members, two terms; one client puts, another gets twice")
-                .except(ABORTED)
-        }),
-        Claimed::holds(0, 0, || {
-            right("swaps", THREE, &["a", "br"])
-                .says("three members, two terms; one client swaps, another swaps what that made, and gets")
-                .sometimes_told(MISMATCHED, |told| told.ghost.mismatched())
-        }),
-        Claimed::holds(0, 0, || {
-            right("crash", CRASH, &["A", "r"])
-                .says("three members, two terms, one crash of any; one client puts, another gets")
-                .except(ABORTED)
-        }),
-        Claimed::holds(0, 0, || {
-            right("cut", CUT, &["A", "r"])
-                .says(
-                    "three members, two terms, one cut of any shape; one client puts, another gets",
-                )
-                .except(ABORTED)
-        }),
-        Claimed::holds(0, 0, || {
-            let cluster = Cluster {
-                crashes: 1,
-                cuts: 1,
-                ..THREE
-            };
-            right("crash-and-cut", cluster, &["A"])
-                .says("three members, two terms, one crash and one cut of any; a client puts")
-                .except(FINISHED)
-                .except(ABORTED)
-                .except(SEEN)
-        }),
-        Claimed::holds(0, 0, || {
-            right("three-terms", THREE_TERMS, &["A", "r"])
-                .says("three members, three terms; one client puts, another gets")
-                .except(ABORTED)
-        }),
-    ]
-}
-
-/// All that is safety is promised.
-fn safe_worlds() -> Vec<Box<dyn Exhibit>> {
-    vec![
-        Claimed::holds(0, 0, || {
-            safe("puts-and-get", THREE, &["AB", "r"])
-                .says("three members, two terms; one client puts twice, another gets")
-        }),
-        Claimed::holds(0, 0, || {
-            safe("crash-between-puts", CRASH, &["A", "B"])
-                .says("three members, two terms, one crash of any; two clients put")
-                .except(SEEN)
-        }),
-        Claimed::holds(0, 0, || {
-            safe("cut-between-puts", CUT, &["A", "B"])
-                .says("three members, two terms, one cut of any shape; two clients put")
-                .except(SEEN)
-        }),
-        Claimed::holds(0, 0, || {
-            let cluster = Cluster {
-                crashes: 2,
-                ..THREE
-            };
-            safe("two-crashes", cluster, &["A", "r"])
-                .says("three members, two terms, two crashes of any; one client puts, another gets")
-                .except(ABORTED)
-        }),
-        Claimed::holds(0, 0, || {
-            safe("puts-in-three-terms", THREE_TERMS, &["A", "B"])
-                .says("three members, three terms; two clients put")
-                .except(SEEN)
-        }),
-        Claimed::holds(0, 0, || {
-            safe("two-keys", THREE, &["A", "/B"])
-                .says("three members, two terms; two clients put, each its own key")
-                .except(ABORTED)
-                .except(SEEN)
-        }),
-        Claimed::holds(0, 0, || {
-            safe("four-members", FOUR, &["A", "r"])
-                .says("four members, two terms; one client puts, another gets")
-                .except(ABORTED)
-        }),
-        Claimed::holds(0, 0, || {
-            let five = Cluster {
-                members: 5,
-                ..THREE
-            };
-            safe("five-members", five, &["A"])
-                .says("five members, two terms; a client puts")
-                .except(FINISHED)
-                .except(ABORTED)
-                .except(SEEN)
-        }),
-    ]
-}
-
-/// Larger ones, for long runs.
-fn deep_worlds() -> Vec<Box<dyn Exhibit>> {
-    vec![
-        Claimed::holds_deep(0, 0, || {
-            safe("three-clients", THREE, &["A", "B", "r"])
-                .says("three members, two terms; two clients put, another gets")
-        }),
-        Claimed::holds_deep(0, 0, || {
-            let cluster = Cluster {
-                crashes: 1,
-                cuts: 1,
-                ..THREE
-            };
-            safe("crash-and-cut-and-get", cluster, &["A", "r"])
-                .says("three members, two terms, one crash and one cut of any; one client puts, another gets")
-                .except(ABORTED)
-        }),
-    ]
-}
-
-fn flaws_of_elections() -> Vec<Box<dyn Exhibit>> {
-    vec![
-        Claimed::falls(ONE_LEADER, 2, || {
-            flawed(Flaw::AppointsItself, "appoints-itself", TWO, &[])
-                .says("who misses a leader appoints itself and asks nobody, as in the textbook")
-        }),
-        Claimed::falls(SERVES, 1, || {
-            restless(Flaw::FixedLeader, "fixed-leader", THREE, &["A"])
-                .says("the leader is chosen once, as in the textbook, and nobody stands after it")
-        }),
-        Claimed::falls(ONE_LEADER, 0, || {
-            flawed(
-                Flaw::VoteForgotten,
-                "vote-forgotten",
-                Cluster { terms: 1, ..CRASH },
-                &[],
-            )
-            .says("the disk has no vote")
-        }),
-        Claimed::falls(ONE_LEADER, 0, || {
-            flawed(
-                Flaw::TermForgotten,
-                "term-forgotten",
-                Cluster { terms: 1, ..CRASH },
-                &[],
-            )
-            .says("the disk has neither vote nor term; the textbook's has nothing")
-        }),
-        Claimed::falls(ONE_LEADER, 0, || {
-            flawed(
-                Flaw::VotesTwice,
-                "votes-twice",
-                Cluster { terms: 1, ..THREE },
-                &[],
-            )
-            .says("a member votes for everyone who asks")
-        }),
-        Claimed::falls(ONE_LEADER, 0, || {
-            flawed(Flaw::LeadsOn, "leads-on", TWO, &[])
-                .says("a leader that meets a later term leads on in that")
-        }),
-    ]
-}
-
-fn flaws_of_leaders() -> Vec<Box<dyn Exhibit>> {
-    vec![
-        Claimed::falls(FENCED, 0, || {
-            flawed(Flaw::DeadLeadOn, "dead-lead-on", CRASH, &["rr"])
-                .says("a leader that was dead leads on when it is back, as in the textbook")
-        }),
-        Claimed::falls(LINEARIZABLE, 0, || {
-            flawed(Flaw::GetsUnconfirmed, "gets-unconfirmed", THREE, &["Ar"])
-                .says("a leader answers a get from its own disk, as in the textbook")
-        }),
-        Claimed::falls(LINEARIZABLE, 0, || {
-            flawed(Flaw::DirtyReads, "dirty-reads", THREE, &["A", "rr"])
-                .says("a get sees what is prepared and not decided")
-        }),
-        Claimed::falls(FENCED, 0, || {
-            flawed(Flaw::LateReplyCounts, "late-reply", THREE, &["rr"])
-                .says("an answer to an older question counts for the present one")
-        }),
-        Claimed::falls(LINEARIZABLE, 0, || {
-            flawed(
-                Flaw::AbortUndoesNothing,
-                "abort-undoes-nothing",
-                THREE,
-                &["Ar"],
-            )
-            .says("a leader that waited long enough says that the write failed, as in the textbook")
-        }),
-        Claimed::falls(SURVIVES, 0, || {
-            flawed(Flaw::AbortNamesAKey, "abort-by-key", THREE, &["AB"])
-                .says("an abort hits whatever is prepared of a key, as in the textbook")
-        }),
-        Claimed::falls(ONE_VALUE, 0, || {
-            flawed(Flaw::ClockCounts, "clock-counts", THREE, &["AB"])
-                .says("versions are milliseconds, as in the textbook, and two writes share one")
-        }),
-        Claimed::falls(SERVES, 0, || {
-            restless(Flaw::NoRetries, "no-retries", THREE, &["A"])
-                .says("what was lost is not sent again")
-        }),
-    ]
-}
-
-fn flaws_of_successors() -> Vec<Box<dyn Exhibit>> {
-    vec![
-        Claimed::falls(ONE_VALUE, 0, || {
-            flawed(Flaw::OwnDiskWillDo, "own-disk-will-do", THREE, &["AB"])
-                .says("a new leader asks nobody what they have, and aborts what was committed")
-        }),
-        Claimed::falls(LINEARIZABLE, 0, || {
-            flawed(Flaw::IgnoresPrepared, "ignores-prepared", THREE, &["Ar"]).says(
-                "a new leader takes what is only prepared for aborted, and does not finish it",
-            )
-        }),
-        Claimed::falls(ONLY_DECIDED, 0, || {
-            flawed(Flaw::PresumesCommit, "presumes-commit", THREE, &["Ar"])
-                .says("a new leader takes what is only prepared for committed")
-        }),
-    ]
-}
-
-fn flaws_of_counting() -> Vec<Box<dyn Exhibit>> {
-    vec![
-        Claimed::falls(SURVIVES, 0, || {
-            flawed(Flaw::IgnoresReplies, "ignores-replies", THREE, &["A"])
-                .says("a leader decides without waiting for anyone, as in the textbook")
-        }),
-        Claimed::falls(SURVIVES, 0, || {
-            flawed(Flaw::OnlyTheHealthy, "only-the-healthy", THREE, &["A"])
-                .says("who has not answered in time is taken for dead and not counted, as in the textbook")
-        }),
-        Claimed::falls(SURVIVES, 0, || {
-            flawed(Flaw::HalfDecides, "half-decides", FOUR, &["A"])
-                .says("half of the members are taken for a majority")
-        }),
-        Claimed::falls(SURVIVES, 0, || {
-            flawed(Flaw::ReplyCountedTwice, "reply-counted-twice", FOUR, &["A"])
-                .says("a reply that arrives again counts again")
-        }),
-    ]
-}
-
-fn flaws_of_replicas() -> Vec<Box<dyn Exhibit>> {
-    vec![
-        Claimed::falls(FENCED, 0, || {
-            flawed(Flaw::NoFencing, "no-fencing", THREE, &["r"])
-                .says("members hear leaders of terms that are over, as in the textbook")
-        }),
-        Claimed::falls(ONE_VALUE, 0, || {
-            flawed(Flaw::NoFencing, "two-write-at-once", THREE, &["A", "B"]).says(
-                "members hear leaders of terms that are over, as in the textbook, and two write",
-            )
-        }),
-        Claimed::falls(SURVIVES, 0, || {
-            flawed(
-                Flaw::PrepareKeepsNothing,
-                "prepare-keeps-nothing",
-                THREE,
-                &["A"],
-            )
-            .says("a prepare keeps nothing, as in the textbook")
-        }),
-        Claimed::falls(SURVIVES, 0, || {
-            flawed(Flaw::ArrivalWins, "arrival-wins", THREE, &["AB"])
-                .says("a member keeps what arrives last, as in the textbook")
-        }),
-        Claimed::falls(ONLY_DECIDED, 0, || {
-            flawed(Flaw::CommitsOnPrepare, "commits-on-prepare", THREE, &["A"])
-                .says("a member takes what is prepared for committed")
-        }),
-        Claimed::falls(SURVIVES, 0, || {
-            flawed(Flaw::NoDecisionLog, "no-decision-log", CRASH, &["A"]).says(
-                "what a leader decides is not on its own disk when it crashes, as in the textbook",
-            )
-        }),
-        Claimed::falls(SURVIVES, 0, || {
-            world("lying-disk", CRASH, &["A"], |right| right)
-                .says("a disk forgets what it acknowledged")
-                .disk(Disk::Lying)
-        }),
-    ]
 }

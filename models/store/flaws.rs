@@ -11,10 +11,14 @@ use std::time::Duration;
 use quorate::data::NodeSet;
 use quorate::machine::{Machine, NodeId, Outbox, Output, State};
 use quorate::store::{
-    Call, Durable, Event, Leader, Message, Phase, Purpose, Record, Refusal, Role, Standing, Store,
-    Term, Timer, Volatile,
+    Call, Durable, Event, Leader, Message, Phase, Record, Refusal, Role, Store, Term, Timer,
+    Volatile,
 };
 
+use super::spoil::{
+    abort, answer, count_by_clock, each_newest, forget_prepared, is_abort, is_inquiring,
+    is_preparing, is_preparing_its_own, presume_committed, timed,
+};
 use crate::flaw::{boot, delegate};
 
 /// A member, and what is wrong with it.
@@ -80,9 +84,11 @@ pub(super) enum Flaw {
     /// A leader that waited long enough says that the write failed, and undoes nothing. So in the
     /// textbook.
     AbortUndoesNothing,
-    /// A leader that waited long enough aborts by key: whatever is prepared of it goes. So in the
-    /// textbook.
+    /// A leader that waited long enough aborts the first write of a key, and names the key alone:
+    /// whatever is prepared of it goes. So in the textbook.
     AbortNamesAKey,
+    /// A leader that is deposed says of a write under way that it had no effect.
+    DeposedRefuses,
     /// What was lost is not sent again.
     NoRetries,
 }
@@ -184,23 +190,6 @@ impl Machine for Flawed {
     }
 }
 
-/// An abort by key, which the right machine does not have: a prepare of no version.
-fn is_abort(message: &Message) -> bool {
-    matches!(message, Message::Prepare { version: 0, .. })
-}
-
-/// Whatever is prepared of the key goes.
-fn abort(state: &mut State<Flawed>, message: &Message) {
-    if let Message::Prepare { term, key, .. } = message
-        && *term == state.durable.term
-    {
-        let records = &mut state.durable.records;
-        if (records.get(key)).is_some_and(|record| record.standing == Standing::Prepared) {
-            records.remove(key);
-        }
-    }
-}
-
 impl Flawed {
     /// Lets the right machine act, with a majority that is none if that is the flaw.
     fn act(
@@ -233,6 +222,10 @@ impl Flawed {
                     to,
                     message: timed(message),
                 },
+                (Flaw::DeposedRefuses, Output::Event(Event::Unknown { ticket })) => {
+                    let refusal = Refusal::NotLeader { leader: None };
+                    Output::Event(Event::Refused { ticket, refusal })
+                }
                 (_, output) => output,
             });
         }
@@ -440,14 +433,12 @@ impl Flawed {
             return;
         };
         let mut given_up = Vec::new();
+        let records = &state.durable.records;
         leader.work.retain(|key, work| {
-            let waits = matches!(
-                work.phase,
-                Phase::Preparing {
-                    purpose: Purpose::Request,
-                    ..
-                }
-            );
+            // Of a first write there is nothing to go back to.
+            let first = records.get(key).is_some_and(|record| record.version == 1);
+            let waits =
+                is_preparing_its_own(&work.phase) && (self.flaw != Flaw::AbortNamesAKey || first);
             if waits {
                 given_up.push((key.clone(), work.clone()));
             }
@@ -471,96 +462,5 @@ impl Flawed {
                 out.broadcast(self.others(), &abort_it);
             }
         }
-    }
-}
-
-fn is_preparing(_: &Store, phase: &Phase) -> bool {
-    matches!(phase, Phase::Preparing { .. })
-}
-
-fn is_inquiring(_: &Store, phase: &Phase) -> bool {
-    matches!(phase, Phase::Inquiring { .. })
-}
-
-/// What a member answers that has nothing, or does what it is told.
-fn answer(term: Term, key: &str, number: u64, phase: &Phase) -> Message {
-    let key = key.to_owned();
-    match phase {
-        Phase::Inquiring { .. } => Message::Report {
-            term,
-            number,
-            key,
-            record: None,
-        },
-        Phase::Preparing { .. } => Message::Prepared { term, number, key },
-    }
-}
-
-fn forget_prepared(record: &mut Option<Record>) {
-    if (record.as_ref()).is_some_and(|record| record.standing == Standing::Prepared) {
-        *record = None;
-    }
-}
-
-fn presume_committed(record: &mut Option<Record>) {
-    *record = record.take().map(Record::committed);
-}
-
-/// Spoils what each inquiry has found so far.
-fn each_newest(volatile: &mut Volatile, spoil: impl Fn(&mut Option<Record>)) {
-    let Role::Leader(leader) = &mut volatile.role else {
-        return;
-    };
-    let keys: Vec<String> = leader.work.keys().cloned().collect();
-    for key in keys {
-        if let Some(work) = leader.work.get_mut(&key)
-            && let Phase::Inquiring { newest, .. } = &mut work.phase
-        {
-            spoil(newest);
-        }
-    }
-}
-
-/// What a leader prepares for a request is of the version that the clock says, which stands still.
-fn count_by_clock(state: &mut State<Store>) {
-    let Role::Leader(leader) = &state.volatile.role else {
-        return;
-    };
-    for (key, work) in leader.work.iter() {
-        if is_preparing_its_own(&work.phase)
-            && let Some(mut record) = state.durable.records.remove(key)
-        {
-            record.version = 1;
-            state.durable.records.insert(key.clone(), record);
-        }
-    }
-}
-
-fn is_preparing_its_own(phase: &Phase) -> bool {
-    matches!(
-        phase,
-        Phase::Preparing {
-            purpose: Purpose::Request,
-            ..
-        }
-    )
-}
-
-fn timed(message: Message) -> Message {
-    match message {
-        Message::Prepare {
-            term,
-            number,
-            key,
-            value,
-            ..
-        } => Message::Prepare {
-            term,
-            number,
-            key,
-            version: 1,
-            value,
-        },
-        other => other,
     }
 }
