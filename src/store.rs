@@ -34,8 +34,8 @@
 //!   majority has promised a later term never answers. *what is acknowledged survives*: what was decided
 //!   is on the disks of a majority, or something newer is. *one value per version*: no two values are
 //!   decided as one version of a key. *only what was decided is committed*: on any disk. *serves again*:
-//!   in the calm every call returns, and a fresh write is acknowledged; of three members, before more
-//!   than six alarms have rung.
+//!   once a majority is up and nothing is lost any more, every call at a live member returns, and a
+//!   fresh write is acknowledged; of three members, before more than seven alarms have rung.
 //! - **Assumes.** A disk keeps what it acknowledged; members crash and restart, and do not lie. Of the
 //!   network and of time, nothing: no clock is read, and no lease is held.
 //! - **Leaves out.** Leases, which spare a get its round of messages and rest on clocks; writes of several

@@ -21,97 +21,97 @@ use quorate_models::testing::{audits, discharges, holds, refutes};
 
 #[test]
 fn promises_hold_when_one_puts_and_another_gets() {
-    holds("store", "put-and-get", 0);
+    holds("store", "put-and-get", 23_975);
 }
 
 #[test]
 fn promises_hold_when_two_put() {
-    holds("store", "two-puts", 0);
+    holds("store", "two-puts", 25_390);
 }
 
 #[test]
-fn promises_hold_when_one_gets_twice() {
-    holds("store", "two-gets", 0);
+fn what_is_safety_holds_when_one_gets_twice() {
+    holds("store", "two-gets", 124_040);
 }
 
 #[test]
-fn promises_hold_when_two_swap() {
-    holds("store", "swaps", 0);
+fn what_is_safety_holds_of_swaps() {
+    holds("store", "swaps", 216_632);
 }
 
 #[test]
 fn promises_hold_with_one_crash() {
-    holds("store", "crash", 0);
+    holds("store", "crash", 118_760);
 }
 
 #[test]
 fn promises_hold_when_what_crashes_stays_dead() {
-    holds("store", "crash-stop", 0);
+    holds("store", "crash-stop", 121_220);
 }
 
 #[test]
 fn promises_hold_with_one_cut_of_any_shape() {
-    holds("store", "cut", 0);
+    holds("store", "cut", 334_206);
 }
 
 #[test]
 fn promises_hold_with_one_crash_and_one_cut() {
-    holds("store", "crash-and-cut", 0);
+    holds("store", "crash-and-cut", 132_090);
 }
 
 #[test]
 fn promises_hold_in_three_terms() {
-    holds("store", "three-terms", 0);
+    holds("store", "three-terms", 135_366);
 }
 
 #[test]
 fn what_is_safety_holds_of_two_puts_and_a_get() {
-    holds("store", "puts-and-get", 0);
+    holds("store", "puts-and-get", 273_165);
 }
 
 #[test]
 fn what_is_safety_holds_of_two_puts_and_a_crash() {
-    holds("store", "crash-between-puts", 0);
+    holds("store", "crash-between-puts", 153_667);
 }
 
 #[test]
 fn what_is_safety_holds_of_two_puts_and_a_cut() {
-    holds("store", "cut-between-puts", 0);
+    holds("store", "cut-between-puts", 354_004);
 }
 
 #[test]
 fn what_is_safety_holds_with_two_crashes() {
-    holds("store", "two-crashes", 0);
+    holds("store", "two-crashes", 296_367);
 }
 
 #[test]
 fn what_is_safety_holds_of_two_puts_in_three_terms() {
-    holds("store", "puts-in-three-terms", 0);
+    holds("store", "puts-in-three-terms", 204_737);
 }
 
 #[test]
 fn what_is_safety_holds_of_two_keys() {
-    holds("store", "two-keys", 0);
+    holds("store", "two-keys", 708_410);
 }
 
 #[test]
 fn what_is_safety_holds_with_four_members() {
-    holds("store", "four-members", 0);
+    holds("store", "four-members", 397_448);
 }
 
 #[test]
 fn what_is_safety_holds_with_five_members() {
-    holds("store", "five-members", 0);
+    holds("store", "five-members", 315_574);
 }
 
 #[test]
 fn what_is_safety_holds_of_three_clients() {
-    holds("store", "three-clients", 0);
+    holds("store", "three-clients", 868_225);
 }
 
 #[test]
 fn what_is_safety_holds_of_a_get_with_one_crash_and_one_cut() {
-    holds("store", "crash-and-cut-and-get", 0);
+    holds("store", "crash-and-cut-and-get", 1_656_096);
 }
 
 #[test]
