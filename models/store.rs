@@ -246,7 +246,7 @@ pub fn obligations() -> Result<Vec<Discharged>, String> {
     Ok(vec![
         purge::obligations(|| safe("purged", TWO, &["Ar"]))?,
         purge::obligations(|| safe("purged", TWO, &["A/B"]))?,
-        purge::obligations(|| safe("purged", one_term, &[]))?,
+        purge::obligations(|| safe("purged", one_term, &["A"]))?,
         purge::obligations(|| safe("purged", crash, &["A"]))?,
         purge::obligations(|| safe("purged", cut, &["A"]))?,
         purge::obligations(|| reduced("purged", crash, &["A"], CrashStop::new))?,
@@ -284,13 +284,16 @@ pub fn wrong_obligations() -> Result<Discharged, String> {
 pub fn mirrored() -> Result<Vec<symmetry::Discharged>, String> {
     let one_term = Cluster { terms: 1, ..THREE };
     let crash = Cluster { crashes: 1, ..TWO };
-    let cut = Cluster { cuts: 1, ..TWO };
+    let cut = Cluster {
+        cuts: 1,
+        ..one_term
+    };
     Ok(vec![
         symmetry::obligations(|| safe("mirrored", one_term, &["A"]))?,
         symmetry::obligations(|| safe("mirrored", THREE, &[]))?,
         symmetry::obligations(|| safe("mirrored", TWO, &["ar"]))?,
         symmetry::obligations(|| safe("mirrored", crash, &["A"]))?,
-        symmetry::obligations(|| safe("mirrored", cut, &["A"]))?,
+        symmetry::obligations(|| safe("mirrored", cut, &[]))?,
         symmetry::obligations(|| reduced("mirrored", crash, &["A"], CrashStop::new))?,
     ])
 }

@@ -24,7 +24,7 @@
 //!
 //! - **Source.** Gray, *Notes on Data Base Operating Systems*, 1978, for the two phases; Lamport, *The
 //!   Part-Time Parliament*, TOCS 16(2), 1998, for what makes them safe: a term is a ballot, an inquiry
-//!   its first phase, a prepare its second. Rystsov, *CASPaxos: Replicated State Machines without Logs*,
+//!   its first phase, a prepare its second. Rystsov, *`CASPaxos`: Replicated State Machines without Logs*,
 //!   2018, keeps one record per key; here one election is the first phase of all keys, but for what they
 //!   hold. Ongaro and Ousterhout, *In Search of an Understandable Consensus Algorithm*, 2014, §5.2, for
 //!   the election, and Ongaro's thesis, §6.4, for reads that confirm the term.
@@ -388,11 +388,11 @@ impl Machine for Store {
             return; // Members alone are asked, and members alone count.
         }
         match message {
-            Message::RequestVote { term } => self.on_request_vote(state, from, term, out),
+            Message::RequestVote { term } => Self::on_request_vote(state, from, term, out),
             Message::Vote { term } => self.on_vote(state, from, term, out),
-            Message::Lead { term } => self.on_lead(state, from, term, out),
+            Message::Lead { term } => Self::on_lead(state, from, term, out),
             Message::Inquire { term, number, key } => {
-                self.on_inquire(state, from, term, number, key, out);
+                Self::on_inquire(state, from, term, number, key, out);
             }
             Message::Report {
                 term,
@@ -408,7 +408,7 @@ impl Machine for Store {
                 value,
             } => {
                 let record = Record::prepared(term, version, value);
-                self.on_prepare(state, from, number, key, record, out);
+                Self::on_prepare(state, from, number, key, record, out);
             }
             Message::Prepared { term, number, key } => {
                 self.on_prepared(state, from, (term, number), &key, out);
@@ -420,7 +420,7 @@ impl Machine for Store {
                 value,
             } => {
                 let record = Record::prepared(term, version, value).committed();
-                self.on_commit(state, key, record, out);
+                Self::on_commit(state, key, record, out);
             }
         }
     }

@@ -1,9 +1,9 @@
 //! The worlds in which the store holds, and what breaks it.
 
 use super::{
-    ABORTED, Cluster, CrashStop, FENCED, FINISHED, FOUR, Flaw, LINEARIZABLE, MISMATCHED,
-    ONE_LEADER, ONE_VALUE, ONLY_DECIDED, SEEN, SERVES, SURVIVES, THREE, TWO, flawed, restless,
-    right, safe, serving, world,
+    ABORTED, Cluster, CrashStop, FENCED, FENCED_ASKED, FINISHED, FOUR, Flaw, LINEARIZABLE,
+    MISMATCHED, ONE_LEADER, ONE_VALUE, ONLY_DECIDED, SEEN, SERVES, SURVIVES, THREE, TWO,
+    TWO_LEADERS, flawed, restless, right, safe, serving, world,
 };
 use crate::catalogue::{Claimed, Exhibit, Protocol};
 use crate::world::Disk;
@@ -48,6 +48,23 @@ fn whole_worlds() -> Vec<Box<dyn Exhibit>> {
         Claimed::holds(25_390, 128_440, || {
             right("two-puts", THREE, &["A", "B"])
                 .says("three members, two terms; two clients put")
+                .except(SEEN)
+        }),
+        Claimed::holds(0, 0, || {
+            right("two-members", TWO, &["A", "r"])
+                .says("two members, two terms; one client puts, another gets")
+                .except(TWO_LEADERS)
+                .except(FENCED_ASKED)
+                .except(ABORTED)
+        }),
+        Claimed::holds(0, 0, || {
+            let cluster = Cluster { crashes: 1, ..TWO };
+            right("two-members-crash", cluster, &["A"])
+                .says("two members, two terms, one crash of any; a client puts")
+                .except(TWO_LEADERS)
+                .except(FENCED_ASKED)
+                .except(FINISHED)
+                .except(ABORTED)
                 .except(SEEN)
         }),
         Claimed::holds(118_760, 684_141, || {

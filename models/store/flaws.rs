@@ -11,13 +11,12 @@ use std::time::Duration;
 use quorate::data::NodeSet;
 use quorate::machine::{Machine, NodeId, Outbox, Output, State};
 use quorate::store::{
-    Call, Durable, Event, Leader, Message, Phase, Record, Refusal, Role, Store, Term, Timer,
-    Volatile,
+    Call, Durable, Event, Leader, Message, Phase, Refusal, Role, Store, Term, Timer, Volatile,
 };
 
 use super::spoil::{
-    abort, answer, count_by_clock, each_newest, forget_prepared, is_abort, is_inquiring,
-    is_preparing, is_preparing_its_own, presume_committed, timed,
+    abort, answer, count_by_clock, each_newest, forget_prepared, hear_the_deposed, is_abort,
+    is_inquiring, is_preparing, is_preparing_its_own, presume_committed, timed,
 };
 use crate::flaw::{boot, delegate};
 
@@ -166,8 +165,9 @@ impl Machine for Flawed {
             right.on_timer(state, timer.clone(), out);
         });
         match (self.flaw, timer) {
-            (Flaw::AppointsItself, Timer::Election) => self.pretend(state, out),
-            (Flaw::OnlyTheHealthy, Timer::Heartbeat) => self.pretend(state, out),
+            (Flaw::AppointsItself, Timer::Election) | (Flaw::OnlyTheHealthy, Timer::Heartbeat) => {
+                self.pretend(state, out);
+            }
             (Flaw::AbortUndoesNothing | Flaw::AbortNamesAKey, Timer::Heartbeat) => {
                 self.give_up(state, out);
             }
@@ -383,44 +383,7 @@ impl Flawed {
                 }
             }
             (Flaw::NoFencing, said) => {
-                self.hear_the_deposed(before.durable.term, state, from, said, out)
-            }
-            _ => {}
-        }
-    }
-
-    /// Does what a leader of a term asks that is over here.
-    fn hear_the_deposed(
-        &self,
-        now: Term,
-        state: &mut State<Self>,
-        from: NodeId,
-        said: &Message,
-        out: &mut Outbox<Self>,
-    ) {
-        match said.clone() {
-            Message::Inquire { term, number, key } if term < now => {
-                let record = state.durable.records.get(&key).cloned();
-                let report = Message::Report {
-                    term,
-                    number,
-                    key,
-                    record,
-                };
-                out.send(from, report);
-            }
-            Message::Prepare {
-                term,
-                number,
-                key,
-                version,
-                value,
-            } if term < now => {
-                let record = Record::prepared(term, version, value);
-                if state.durable.records.get(&key) < Some(&record) {
-                    state.durable.records.insert(key.clone(), record);
-                }
-                out.send(from, Message::Prepared { term, number, key });
+                hear_the_deposed(before.durable.term, state, from, said, out);
             }
             _ => {}
         }

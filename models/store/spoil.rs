@@ -5,7 +5,7 @@
     reason = "each spoils one thing and leaves the rest alone"
 )]
 
-use quorate::machine::State;
+use quorate::machine::{NodeId, Outbox, State};
 use quorate::store::{Message, Phase, Purpose, Record, Role, Standing, Store, Term, Volatile};
 
 use crate::flaw::Twin;
@@ -62,7 +62,7 @@ pub(super) fn count_by_clock(state: &mut State<Store>) {
     let Role::Leader(leader) = &state.volatile.role else {
         return;
     };
-    for (key, work) in leader.work.iter() {
+    for (key, work) in &leader.work {
         if is_preparing_its_own(&work.phase)
             && let Some(mut record) = state.durable.records.remove(key)
         {
@@ -115,5 +115,41 @@ pub(super) fn abort<M: Twin<Store>>(state: &mut State<M>, message: &Message) {
         if (records.get(key)).is_some_and(|record| record.standing == Standing::Prepared) {
             records.remove(key);
         }
+    }
+}
+
+/// Does what a leader of a term asks that is over here.
+pub(super) fn hear_the_deposed<M: Twin<Store>>(
+    now: Term,
+    state: &mut State<M>,
+    from: NodeId,
+    said: &Message,
+    out: &mut Outbox<M>,
+) {
+    match said.clone() {
+        Message::Inquire { term, number, key } if term < now => {
+            let record = state.durable.records.get(&key).cloned();
+            let report = Message::Report {
+                term,
+                number,
+                key,
+                record,
+            };
+            out.send(from, report);
+        }
+        Message::Prepare {
+            term,
+            number,
+            key,
+            version,
+            value,
+        } if term < now => {
+            let record = Record::prepared(term, version, value);
+            if state.durable.records.get(&key) < Some(&record) {
+                state.durable.records.insert(key.clone(), record);
+            }
+            out.send(from, Message::Prepared { term, number, key });
+        }
+        _ => {}
     }
 }

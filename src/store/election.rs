@@ -14,7 +14,7 @@ impl Store {
         let Some(next) = state.durable.term.0.checked_add(1) else {
             return; // Nobody counts so far; a forged term might.
         };
-        self.promise(state, Term(next), out);
+        Self::promise(state, Term(next), out);
         state.durable.vote = Some(self.me);
         let votes = NodeSet::from_iter([self.me]);
         state.volatile.role = Role::Candidate { votes };
@@ -25,21 +25,16 @@ impl Store {
     }
 
     /// The fence. False if the message is of a term that is over, and must not be heard.
-    pub(super) fn admits(
-        &self,
-        state: &mut State<Self>,
-        term: Term,
-        out: &mut Outbox<Self>,
-    ) -> bool {
+    pub(super) fn admits(state: &mut State<Self>, term: Term, out: &mut Outbox<Self>) -> bool {
         if state.durable.term < term {
-            self.promise(state, term, out);
+            Self::promise(state, term, out);
         }
         state.durable.term == term
     }
 
     /// Promises a later term, on disk: what leads in an older one is not heard here any more, and does
     /// not lead any more if it was this member.
-    fn promise(&self, state: &mut State<Self>, term: Term, out: &mut Outbox<Self>) {
+    fn promise(state: &mut State<Self>, term: Term, out: &mut Outbox<Self>) {
         debug_assert!(state.durable.term < term, "a promise is never taken back");
         state.durable.term = term;
         state.durable.vote = None;
@@ -58,13 +53,12 @@ impl Store {
     /// A member votes once in a term. Any candidate will do, whatever it has: it will inquire before
     /// it serves.
     pub(super) fn on_request_vote(
-        &self,
         state: &mut State<Self>,
         from: NodeId,
         term: Term,
         out: &mut Outbox<Self>,
     ) {
-        if !self.admits(state, term, out) {
+        if !Self::admits(state, term, out) {
             return;
         }
         if state.durable.vote.is_some_and(|vote| vote != from) {
@@ -110,13 +104,12 @@ impl Store {
 
     /// Someone leads this term: that is where calls are to go, and no reason to stand.
     pub(super) fn on_lead(
-        &self,
         state: &mut State<Self>,
         from: NodeId,
         term: Term,
         out: &mut Outbox<Self>,
     ) {
-        if !self.admits(state, term, out) {
+        if !Self::admits(state, term, out) {
             return;
         }
         match &mut state.volatile.role {

@@ -20,7 +20,6 @@ impl Store {
     /// what no report has cannot be decided any more; and that a member still answers for this term
     /// confirms that it has promised no later one.
     pub(super) fn on_inquire(
-        &self,
         state: &mut State<Self>,
         from: NodeId,
         term: Term,
@@ -28,7 +27,7 @@ impl Store {
         key: String,
         out: &mut Outbox<Self>,
     ) {
-        if !self.admits(state, term, out) || leads(state) {
+        if !Self::admits(state, term, out) || leads(state) {
             return;
         }
         if too_long(&key, "") {
@@ -46,7 +45,6 @@ impl Store {
 
     /// The first phase: a member puts the record on its disk, and says so.
     pub(super) fn on_prepare(
-        &self,
         state: &mut State<Self>,
         from: NodeId,
         number: u64,
@@ -55,7 +53,7 @@ impl Store {
         out: &mut Outbox<Self>,
     ) {
         let term = record.term;
-        if !self.admits(state, term, out) || leads(state) {
+        if !Self::admits(state, term, out) || leads(state) {
             return;
         }
         if too_long(&key, &record.value) {
@@ -68,13 +66,12 @@ impl Store {
 
     /// The second phase: the record was decided. A member that missed the first phase takes it now.
     pub(super) fn on_commit(
-        &self,
         state: &mut State<Self>,
         key: String,
         record: Record,
         out: &mut Outbox<Self>,
     ) {
-        if !self.admits(state, record.term, out) || leads(state) {
+        if !Self::admits(state, record.term, out) || leads(state) {
             return;
         }
         if too_long(&key, &record.value) {
