@@ -40,6 +40,16 @@ fn what_is_safety_holds_of_swaps() {
 }
 
 #[test]
+fn promises_hold_with_two_members() {
+    holds("store", "two-members", 540);
+}
+
+#[test]
+fn promises_hold_with_two_members_and_a_crash() {
+    holds("store", "two-members-crash", 465);
+}
+
+#[test]
 fn promises_hold_with_one_crash() {
     holds("store", "crash", 118_760);
 }
@@ -279,7 +289,7 @@ fn members_are_alike() {
 
 #[test]
 fn small_worlds_have_the_same_states_under_full_equality_and_under_stateright() {
-    for world in ["put-and-get", "two-puts"] {
+    for world in ["two-members", "two-members-crash"] {
         audits("store", world);
     }
 }
