@@ -819,9 +819,9 @@ proptest! {
         other in record(),
     ) {
         let names = |record: &Record| (record.term, record.version, record.standing);
-        match names(&one).cmp(&names(&other)) {
-            Ordering::Equal => {}
-            order => prop_assert_eq!(one.cmp(&other), order),
+        let order = names(&one).cmp(&names(&other));
+        if order != Ordering::Equal {
+            prop_assert_eq!(one.cmp(&other), order);
         }
         prop_assert!(one <= one.clone().committed());
     }
