@@ -41,7 +41,7 @@ pub const LINEARIZABLE: &str = "linearizable";
 pub const ONE_LEADER: &str = "one leader per term";
 /// A leader that is asked when a majority has promised a later term never answers.
 pub const FENCED: &str = "no acknowledgement under a fenced term";
-/// What was decided is on the disks of a majority, or something newer is.
+/// What was decided is on the disks of a majority, or a record that builds on it is.
 pub const SURVIVES: &str = "what is acknowledged survives";
 /// No two values are decided as one version of a key.
 pub const ONE_VALUE: &str = "one value per version";

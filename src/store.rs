@@ -32,7 +32,7 @@
 //!   moment between call and return, those that were refused never, those of unknown outcome once at
 //!   most. *one leader per term*. *no acknowledgement under a fenced term*: a leader that is asked when a
 //!   majority has promised a later term never answers. *what is acknowledged survives*: what was decided
-//!   is on the disks of a majority, or something newer is. *one value per version*: no two values are
+//!   is on the disks of a majority, or a record that builds on it is. *one value per version*: no two values are
 //!   decided as one version of a key. *only what was decided is committed*: on any disk. *serves again*:
 //!   once a majority is up and nothing is lost any more, every call at a live member returns, and a
 //!   fresh write is acknowledged; of three members, before more than seven alarms have rung.

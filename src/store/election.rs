@@ -50,8 +50,8 @@ impl Store {
         }
     }
 
-    /// A member votes once in a term. Any candidate will do, whatever it has: it will inquire before
-    /// it serves.
+    /// A member votes once in a term: Raft, §5.2. Any candidate will do, whatever it has, for it will
+    /// inquire before it serves; so there is no comparison as in §5.4.1.
     pub(super) fn on_request_vote(
         state: &mut State<Self>,
         from: NodeId,

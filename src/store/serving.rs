@@ -166,7 +166,8 @@ impl Store {
         self.end_inquiry(state, key, out);
     }
 
-    /// With the reports of a majority, the newest record of them holds.
+    /// With the reports of a majority, the newest record of them holds: condition B3 of *The Part-Time
+    /// Parliament*, §2.1. For a get they are also the heartbeats of Ongaro's thesis, §6.4.
     fn end_inquiry(&self, state: &mut State<Self>, key: &String, out: &mut Outbox<Self>) {
         let Some(work) = leader(state).and_then(|leader| leader.work.get(key)) else {
             return;
