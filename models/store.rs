@@ -276,7 +276,7 @@ pub fn wrong_obligations() -> Result<Discharged, String> {
 }
 
 /// What it owes that members are alike, in small worlds: with calls of all kinds, a third member, crashes
-/// and cuts.
+/// and cuts, and where members are unfenced, as of a world of that flaw it is said too.
 ///
 /// # Errors
 ///
@@ -295,6 +295,9 @@ pub fn mirrored() -> Result<Vec<symmetry::Discharged>, String> {
         symmetry::obligations(|| safe("mirrored", crash, &["A"]))?,
         symmetry::obligations(|| safe("mirrored", cut, &[]))?,
         symmetry::obligations(|| reduced("mirrored", crash, &["A"], CrashStop::new))?,
+        symmetry::obligations(|| {
+            flawed(Flaw::NoFencing, "mirrored", TWO, &["A"]).symmetric(TWO.everyone())
+        })?,
     ])
 }
 

@@ -151,6 +151,10 @@ fn safe_worlds() -> Vec<Box<dyn Exhibit>> {
                 .says("three members, two terms; one client puts two keys, another gets the first")
                 .except(ABORTED)
         }),
+        Claimed::holds(868_225, 5_659_106, || {
+            safe("three-clients", THREE, &["A", "B", "r"])
+                .says("three members, two terms; two clients put, another gets")
+        }),
         Claimed::holds(397_448, 3_135_070, || {
             safe("four-members", FOUR, &["A", "r"])
                 .says("four members, two terms; one client puts, another gets")
@@ -173,10 +177,6 @@ fn safe_worlds() -> Vec<Box<dyn Exhibit>> {
 /// Larger ones, for long runs.
 fn deep_worlds() -> Vec<Box<dyn Exhibit>> {
     vec![
-        Claimed::holds_deep(868_225, 5_659_106, || {
-            safe("three-clients", THREE, &["A", "B", "r"])
-                .says("three members, two terms; two clients put, another gets")
-        }),
         Claimed::holds_deep(1_656_096, 9_997_985, || {
             let cluster = Cluster {
                 crashes: 1,
@@ -185,6 +185,24 @@ fn deep_worlds() -> Vec<Box<dyn Exhibit>> {
             };
             safe("crash-and-cut-and-get", cluster, &["A", "r"])
                 .says("three members, two terms, one crash and one cut of any; one client puts, another gets")
+                .except(ABORTED)
+        }),
+        Claimed::holds_deep(0, 0, || {
+            let cluster = Cluster {
+                crashes: 1,
+                ..THREE_TERMS
+            };
+            safe("three-terms-and-a-crash", cluster, &["A", "r"])
+                .says("three members, three terms, one crash of any; one client puts, another gets")
+                .except(ABORTED)
+        }),
+        Claimed::holds_deep(0, 0, || {
+            let five = Cluster {
+                members: 5,
+                ..THREE
+            };
+            safe("five-members-and-get", five, &["A", "r"])
+                .says("five members, two terms; one client puts, another gets")
                 .except(ABORTED)
         }),
     ]
