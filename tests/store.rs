@@ -120,6 +120,11 @@ fn what_is_safety_holds_of_three_clients() {
 }
 
 #[test]
+fn what_is_safety_holds_in_three_terms_with_one_crash() {
+    holds("store", "three-terms-and-a-crash", 791_705);
+}
+
+#[test]
 fn what_is_safety_holds_of_a_get_with_one_crash_and_one_cut() {
     holds("store", "crash-and-cut-and-get", 1_656_096);
 }
