@@ -18,7 +18,7 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{clock, commit, gossip, merkle, raft, register, service, story, sync};
+use crate::{clock, commit, gossip, merkle, raft, register, service, store, story, sync};
 
 mod reference;
 
@@ -460,6 +460,7 @@ pub fn protocols() -> Vec<Protocol> {
         register::protocol(),
         raft::protocol(),
         commit::protocol(),
+        store::protocol(),
         clock::protocol(),
         service::protocol(),
         merkle::protocol(),
