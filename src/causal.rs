@@ -356,14 +356,22 @@ impl Causal {
         out.broadcast(self.others(), &Message::Acknowledge(rank));
     }
 
-    /// What was held back for what has been delivered meanwhile. Causes stand before their effects, so
-    /// one pass finds all: each is judged by the clock that those before it have made.
+    /// What was held back for what has been delivered meanwhile. Causes stand before their effects and are
+    /// judged first, so that one pass finds all there is; but for forged stamps, whose order may lie.
     fn deliver_held(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
-        let held: Vec<Update> = state.volatile.held.values().cloned().collect();
-        for update in held {
-            if update.version.is_next(&state.durable.clock) {
-                let holders = [self.me, update.version.origin].into_iter().collect();
-                self.deliver(state, update, holders, out);
+        let mut delivered = true;
+        while delivered {
+            delivered = false;
+            let held = state.volatile.held.clone();
+            for (rank, update) in &held {
+                // Each is judged by the clock that those before it have made.
+                if state.durable.clock.covers(update.version.dot()) {
+                    state.volatile.held.remove(rank);
+                } else if update.version.is_next(&state.durable.clock) {
+                    let holders = [self.me, update.version.origin].into_iter().collect();
+                    self.deliver(state, update.clone(), holders, out);
+                    delivered = true;
+                }
             }
         }
     }
