@@ -18,7 +18,7 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{clock, commit, raft, register, story};
+use crate::{causal, clock, commit, raft, register, story};
 
 /// What is claimed of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -409,6 +409,7 @@ pub fn protocols() -> Vec<Protocol> {
         raft::protocol(),
         commit::protocol(),
         clock::protocol(),
+        causal::protocol(),
     ]
 }
 

@@ -114,10 +114,16 @@ impl Display for Pattern {
                 write!(f, "{get} saw nothing, though {put} is among its causes")
             }
             Self::Overwritten { seen, newer, get } => {
-                write!(f, "{get} saw {seen}, which {newer}, among its causes, overwrites")
+                write!(
+                    f,
+                    "{get} saw {seen}, which {newer}, among its causes, overwrites"
+                )
             }
             Self::CyclicConflicts(place) => {
-                write!(f, "no order of concurrent puts has {place} after all it must follow")
+                write!(
+                    f,
+                    "no order of concurrent puts has {place} after all it must follow"
+                )
             }
         }
     }
@@ -180,8 +186,8 @@ impl<'a, K: Ord, V: Ord> Causes<'a, K, V> {
         };
         let writers = causes.link()?;
         causes.read(&writers)?;
-        let order = order(&causes.after)
-            .map_err(|stuck| Pattern::CyclicCauses(causes.places[stuck]))?;
+        let order =
+            order(&causes.after).map_err(|stuck| Pattern::CyclicCauses(causes.places[stuck]))?;
         causes.count(&order);
         Ok(causes)
     }
@@ -210,7 +216,11 @@ impl<'a, K: Ord, V: Ord> Causes<'a, K, V> {
                     self.after[last].push(at);
                 }
                 let pending = matches!(operation, Operation::Put { returned, .. } if !returned);
-                let link = if pending { (lone, 0) } else { (session, length) };
+                let link = if pending {
+                    (lone, 0)
+                } else {
+                    (session, length)
+                };
                 self.links.push(link);
                 if pending {
                     lone += 1;

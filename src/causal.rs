@@ -456,13 +456,7 @@ impl Causal {
     }
 
     /// §5.3, stability: a member is known to have the update.
-    fn learn(
-        &self,
-        durable: &mut Durable,
-        rank: Stamp,
-        member: NodeId,
-        out: &mut Outbox<Self>,
-    ) {
+    fn learn(&self, durable: &mut Durable, rank: Stamp, member: NodeId, out: &mut Outbox<Self>) {
         if durable.learn(rank, member, self.members) && durable.log.is_empty() {
             out.disarm(Timer::Push);
         }

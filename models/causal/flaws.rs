@@ -115,7 +115,9 @@ impl Machine for Flawed {
                 return;
             }
             Flaw::StrangersDropped => {
-                let known = clock.iter().filter(|(node, _)| *node != STRANGER || self.right.me == STRANGER);
+                let known = clock
+                    .iter()
+                    .filter(|(node, _)| *node != STRANGER || self.right.me == STRANGER);
                 state.durable.clock = known.collect();
             }
             _ => {}
@@ -137,7 +139,9 @@ impl Machine for Flawed {
         {
             return;
         }
-        let outputs = delegate(state, |state, out| self.right.on_message(state, from, message, out));
+        let outputs = delegate(state, |state, out| {
+            self.right.on_message(state, from, message, out)
+        });
         self.pass_on(state, outputs, None, out);
     }
 
@@ -192,7 +196,10 @@ impl Flawed {
                 let clock = state.durable.clock.clone();
                 let mut batch: Vec<Update> = state.volatile.held.values().cloned().collect();
                 batch.retain(|held| held.version.is_next(&clock));
-                state.volatile.held.retain(|_, held| !held.version.is_next(&clock));
+                state
+                    .volatile
+                    .held
+                    .retain(|_, held| !held.version.is_next(&clock));
                 for held in batch {
                     self.deliver_anyway(state, &held, out);
                 }
@@ -253,10 +260,21 @@ impl Flawed {
     ) {
         for output in outputs {
             match (self.flaw, output) {
-                (Flaw::OwnAlone, Output::Send { message: Message::Update(update), .. })
-                    if update.version.origin != self.right.me => {}
+                (
+                    Flaw::OwnAlone,
+                    Output::Send {
+                        message: Message::Update(update),
+                        ..
+                    },
+                ) if update.version.origin != self.right.me => {}
                 (Flaw::WaitsForEver, Output::Arm(Timer::GiveUp(_))) => {}
-                (Flaw::SentBeforeCounted, Output::Send { to, message: Message::Update(update) }) => {
+                (
+                    Flaw::SentBeforeCounted,
+                    Output::Send {
+                        to,
+                        message: Message::Update(update),
+                    },
+                ) => {
                     let message = Message::Update(uncounted(update));
                     out.send(to, message);
                 }
@@ -265,7 +283,11 @@ impl Flawed {
                 }
                 (Flaw::GetNotInToken, Output::Event(Event::Got { ticket, value, .. })) => {
                     let token = token.cloned().unwrap_or_default();
-                    out.tell(Event::Got { ticket, value, token });
+                    out.tell(Event::Got {
+                        ticket,
+                        value,
+                        token,
+                    });
                 }
                 (Flaw::PutNotInToken, Output::Event(Event::Done { ticket, .. })) => {
                     let token = token.cloned().unwrap_or_default();
@@ -346,7 +368,9 @@ const COPIES: u64 = 64;
 /// The update as it is if its stamp is made before it is counted.
 fn uncounted(mut update: Update) -> Update {
     let Version { origin, stamp, .. } = &mut update.version;
-    let counts = stamp.iter().map(|(node, count)| (node, count - u64::from(node == *origin)));
+    let counts = stamp
+        .iter()
+        .map(|(node, count)| (node, count - u64::from(node == *origin)));
     *stamp = counts.filter(|(_, count)| *count > 0).collect();
     update
 }

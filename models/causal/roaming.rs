@@ -89,7 +89,9 @@ impl<M: Twin<Causal>> Machine for Roaming<M> {
     fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
         match self.before(call.ticket()) {
             Some(_) => state.volatile.early.push(call),
-            None => self.act(state, out, |store, state, out| store.on_call(state, call, out)),
+            None => self.act(state, out, |store, state, out| {
+                store.on_call(state, call, out)
+            }),
         }
     }
 
@@ -113,7 +115,9 @@ impl<M: Twin<Causal>> Machine for Roaming<M> {
                 let mut call = early.remove(place);
                 let (Call::Put { token, .. } | Call::Get { token, .. }) = &mut call;
                 *token = given;
-                self.act(state, out, |store, state, out| store.on_call(state, call, out));
+                self.act(state, out, |store, state, out| {
+                    store.on_call(state, call, out)
+                });
             }
         }
     }
@@ -126,7 +130,9 @@ impl<M: Twin<Causal>> Machine for Roaming<M> {
                 self.give(ticket, call.token(), out);
             }
         }
-        self.act(state, out, |store, state, out| store.on_timer(state, timer, out));
+        self.act(state, out, |store, state, out| {
+            store.on_timer(state, timer, out)
+        });
     }
 
     fn delay(&self, timer: &Timer) -> Range<Duration> {
@@ -229,7 +235,9 @@ impl<M: Twin<Causal>> Machine for Mortal<M> {
     }
 
     fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
-        self.act(state, out, |store, state, out| store.on_call(state, call, out));
+        self.act(state, out, |store, state, out| {
+            store.on_call(state, call, out)
+        });
     }
 
     fn on_message(
@@ -239,11 +247,15 @@ impl<M: Twin<Causal>> Machine for Mortal<M> {
         message: Message,
         out: &mut Outbox<Self>,
     ) {
-        self.act(state, out, |store, state, out| store.on_message(state, from, message, out));
+        self.act(state, out, |store, state, out| {
+            store.on_message(state, from, message, out)
+        });
     }
 
     fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
-        self.act(state, out, |store, state, out| store.on_timer(state, timer, out));
+        self.act(state, out, |store, state, out| {
+            store.on_timer(state, timer, out)
+        });
     }
 
     fn delay(&self, timer: &Timer) -> Range<Duration> {

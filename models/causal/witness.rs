@@ -65,7 +65,7 @@ impl Session {
 
 /// What was told.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub struct Witness {
+pub(super) struct Witness {
     sent: Map<Dot, Sent>,
     delivered: Map<NodeId, Dots>,
     sessions: Map<u64, Session>,
@@ -87,9 +87,14 @@ impl fmt::Debug for Witness {
         }
         for (client, session) in &self.sessions {
             let words = session.history();
-            if words.iter().any(|word| matches!(word, Operation::Get { .. })) {
+            if words
+                .iter()
+                .any(|word| matches!(word, Operation::Get { .. }))
+            {
                 write!(f, "; client {client}:")?;
-                words.iter().try_for_each(|word| write!(f, " {}", spelled(word)))?;
+                words
+                    .iter()
+                    .try_for_each(|word| write!(f, " {}", spelled(word)))?;
             }
         }
         let broken: Vec<&str> = self.broken.iter().copied().collect();
@@ -203,7 +208,11 @@ impl Witness {
             matches!(&session.under_way, Some((_, Call::Put { key, value, .. }))
                 if *key == update.key && *value == update.version.value)
         };
-        self.sessions.values().find(asks).cloned().unwrap_or_default()
+        self.sessions
+            .values()
+            .find(asks)
+            .cloned()
+            .unwrap_or_default()
     }
 
     fn on_sent(&mut self, node: NodeId, update: &Update) {
@@ -292,7 +301,9 @@ impl Witness {
             Call::Get { key, .. } => {
                 let own = session.puts.is_subset(&has);
                 let monotonic = session.gets.is_subset(&has);
-                session.gets.extend(value.and_then(|value| named(&key, value)));
+                session
+                    .gets
+                    .extend(value.and_then(|value| named(&key, value)));
                 let value = value.cloned();
                 session.operations.push(Operation::Get { key, value });
                 self.demand(READ_YOUR_WRITES, own);
@@ -339,9 +350,15 @@ impl Witness {
         })
     }
 
-    /// True if a session got something, or nothing, and this is so of it then: given what it had put, what
-    /// it had got, and whether it got something.
+    /// True if this is so of what some session did.
     pub(super) fn some_session(&self, is: impl Fn(&[Operation<String, String>]) -> bool) -> bool {
-        self.sessions.values().any(|session| is(&session.operations))
+        self.sessions
+            .values()
+            .any(|session| is(&session.operations))
+    }
+
+    /// True if everything that was sent was delivered at this node.
+    pub(super) fn is_all_at(&self, node: NodeId) -> bool {
+        self.sent.keys().all(|dot| self.has(node).contains(dot))
     }
 }

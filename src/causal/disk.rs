@@ -108,12 +108,7 @@ impl Durable {
     }
 
     /// The member is known to have the update. True if all have it now that had not before.
-    pub(super) fn learn(
-        &mut self,
-        rank: Stamp,
-        member: machine::NodeId,
-        members: NodeSet,
-    ) -> bool {
+    pub(super) fn learn(&mut self, rank: Stamp, member: machine::NodeId, members: NodeSet) -> bool {
         let Some(entry) = self.log.get_mut(&rank) else {
             return false;
         };

@@ -1,0 +1,804 @@
+//! What is claimed of [`quorate::causal`]: its worlds, its promises, and the flaws that refute them.
+//!
+//! There are two kinds of worlds. In one, clients put and nothing more is asked: what the nodes promise
+//! each other is checked, without tokens. In the other, clients carry their tokens from node to node
+//! ([`roaming`]): what is promised to them is checked.
+
+use quorate::causal::{Call, Causal, Message};
+use quorate::clock::Vector;
+use quorate::data::NodeSet;
+use quorate::machine::NodeId;
+
+use crate::action::Cut;
+use crate::catalogue::{Claimed, Exhibit, Protocol};
+use crate::causality::Operation;
+use crate::flaw::Twin;
+use crate::purge::{self, Discharged};
+use crate::snapshot::{Letter, Node, Snapshot};
+use crate::symmetry;
+use crate::world::{Disk, World};
+
+mod flaws;
+mod roaming;
+mod witness;
+
+use flaws::{Flaw, Flawed};
+use roaming::{Luggage, Mortal, Roaming, Store};
+use witness::Witness;
+
+/// No node delivers an update twice.
+pub const NO_DUPLICATION: &str = "no duplication";
+/// What is delivered was sent, and no two updates share a name.
+pub const NO_CREATION: &str = "no creation";
+/// Of one node's updates each node delivers the next.
+pub const FIFO: &str = "FIFO order";
+/// No node delivers an update before its causes.
+pub const CAUSAL_DELIVERY: &str = "causal delivery";
+/// Two stamps are ordered if and only if their updates are.
+pub const CLOCK_ORDER: &str = "clock order iff happens-before";
+/// The hold-back queue has room for as many updates as is said, and for none that was delivered.
+pub const BOUNDED: &str = "bounded hold-back queue";
+/// Nodes that have delivered the same updates store the same.
+pub const CONVERGENCE: &str = "convergence";
+/// In the calm, everybody delivers everything, and then no log keeps it.
+pub const DELIVERY: &str = "everything is delivered everywhere";
+/// In the calm, what one node that stays up has delivered, all such nodes have.
+pub const SURVIVORS: &str = "survivors deliver alike";
+/// In the calm, no call waits.
+pub const CALLS_RETURN: &str = "calls return";
+/// A get is made where all is that its session has put.
+pub const READ_YOUR_WRITES: &str = "read your writes";
+/// A get is made where all is that its session has got.
+pub const MONOTONIC_READS: &str = "monotonic reads";
+/// Wherever a put is, there is what its session has put before, and before it.
+pub const MONOTONIC_WRITES: &str = "monotonic writes";
+/// Wherever a put is, there is what its session has got before, and before it.
+pub const WRITES_FOLLOW_READS: &str = "writes follow reads";
+/// The histories of the clients are causally consistent, with one order of concurrent puts.
+pub const CONVERGENT: &str = "causal convergence";
+
+/// How many alarms may ring in a calm. One of each node sends all that somebody may lack.
+const ROUNDS: u32 = 6;
+
+/// Promises and worlds are stated for the right machine, for its flawed twins, and for either with
+/// roaming clients.
+type Model<M> = World<M, Witness>;
+
+/// How many nodes there are, and how many updates each holds back.
+#[derive(Clone, Copy)]
+struct Cluster {
+    nodes: usize,
+    held_max: usize,
+}
+
+const TWO: Cluster = Cluster {
+    nodes: 2,
+    held_max: 4,
+};
+const THREE: Cluster = Cluster { nodes: 3, ..TWO };
+
+impl Cluster {
+    fn all(self) -> NodeSet {
+        NodeSet::first(self.nodes)
+    }
+
+    fn machines<M>(self, make: impl Fn(Causal) -> M) -> Vec<M> {
+        let members = self.all();
+        let held_max = self.held_max;
+        let node = |me| Causal {
+            me,
+            members,
+            held_max,
+        };
+        members.iter().map(|me| make(node(me))).collect()
+    }
+}
+
+/// Scripts, one per client: `xA` puts A to x, `x?` gets x. Tickets count the calls. The tokens are empty:
+/// a client that carries one gets it on its way.
+fn scripts(clients: &[&str]) -> Vec<Vec<Call>> {
+    let mut tickets = 0..;
+    let mut call = |word: &str| {
+        let (key, value) = word.split_at(1);
+        let (key, token) = (key.to_owned(), Vector::new());
+        let ticket = tickets.next().expect("tickets do not end");
+        match value {
+            "?" => Call::Get { ticket, token, key },
+            value => Call::Put {
+                ticket,
+                token,
+                key,
+                value: value.to_owned(),
+            },
+        }
+    };
+    let script = |words: &&str| words.split(' ').map(&mut call).collect();
+    clients.iter().map(script).collect()
+}
+
+fn with_clients<M: Store>(mut world: Model<M>, clients: &[&str]) -> Model<M> {
+    for script in scripts(clients) {
+        world = world.client(script);
+    }
+    world
+}
+
+/// A world in which everything is promised that nodes promise each other.
+fn broadcasts<M: Store>(
+    name: &str,
+    cluster: Cluster,
+    clients: &[&str],
+    make: impl Fn(Causal) -> M,
+) -> Model<M> {
+    let held_max = cluster.held_max;
+    let world = World::new(name, cluster.machines(make), Witness::default());
+    let mut world = with_clients(world, clients);
+    for promise in [
+        NO_DUPLICATION,
+        NO_CREATION,
+        FIFO,
+        CAUSAL_DELIVERY,
+        CLOCK_ORDER,
+    ] {
+        world = world.always_told(promise, move |told| told.ghost.keeps(promise));
+    }
+    world
+        .always_of_nodes(BOUNDED, move |nodes| queues_are_bounded(nodes, held_max))
+        .always_of_nodes(CONVERGENCE, same_updates_same_store)
+        .recovers(DELIVERY, ROUNDS, everything_is_everywhere)
+        .sometimes("an update is held back", |snapshot| {
+            let mut memories = snapshot
+                .running()
+                .filter_map(|(_, state)| M::memory(&state.volatile));
+            memories.any(|memory| !memory.held.is_empty())
+        })
+}
+
+/// The updates do not all know of each other, and some are held back for another node's.
+fn with_answers<M: Store>(world: Model<M>) -> Model<M> {
+    world.sometimes_told("an answer is delivered where neither was made", |told| {
+        told.ghost.some_answer_is_delivered()
+    })
+}
+
+/// One key is written by those who do not know of each other.
+fn with_conflicts<M: Store>(world: Model<M>) -> Model<M> {
+    world.sometimes_told(
+        "somebody has two puts that did not know of each other",
+        |told| told.ghost.some_are_concurrent(),
+    )
+}
+
+/// One node makes several updates.
+fn with_series<M: Store>(world: Model<M>) -> Model<M> {
+    world.sometimes_told("two updates of one node are delivered elsewhere", |told| {
+        told.ghost.some_origin_is_followed()
+    })
+}
+
+/// What is promised to clients, of machines whose clients do or do not carry their tokens.
+fn sessions<M: Store>(name: &str, machines: Vec<M>, clients: &[&str]) -> Model<M> {
+    let world = World::new(name, machines, Witness::default());
+    let mut world = with_clients(world, clients);
+    for promise in [
+        READ_YOUR_WRITES,
+        MONOTONIC_READS,
+        MONOTONIC_WRITES,
+        WRITES_FOLLOW_READS,
+        CONVERGENT,
+    ] {
+        world = world.always_told(promise, move |told| told.ghost.keeps(promise));
+    }
+    let world = world
+        .always_of_nodes(CONVERGENCE, same_updates_same_store)
+        .recovers(CALLS_RETURN, ROUNDS, no_call_waits);
+    world.sometimes("a call waits for what its session has seen", |snapshot| {
+        let mut memories = snapshot
+            .running()
+            .filter_map(|(_, state)| M::memory(&state.volatile));
+        memories.any(|memory| !memory.waiting.is_empty())
+    })
+}
+
+/// A world of clients that carry their tokens, of any machine.
+fn roaming<M: Twin<Causal>>(
+    name: &str,
+    cluster: Cluster,
+    clients: &[&str],
+    make: impl Fn(Causal) -> M,
+) -> Model<Roaming<M>> {
+    let tickets = |script: &Vec<Call>| script.iter().map(Call::ticket).collect();
+    let tickets: Vec<Vec<u64>> = scripts(clients).iter().map(tickets).collect();
+    let machines = cluster.machines(|right| Roaming {
+        store: make(right),
+        nodes: cluster.all(),
+        sessions: tickets.clone(),
+    });
+    sessions(name, machines, clients)
+}
+
+fn is_get(operation: &Operation<String, String>) -> bool {
+    matches!(operation, Operation::Get { .. })
+}
+
+fn got_something(operation: &Operation<String, String>) -> bool {
+    matches!(operation, Operation::Get { value: Some(_), .. })
+}
+
+/// Says of which of the four guarantees the premise is met by one of these scripts.
+fn with_premises<M: Store>(mut world: Model<M>, premises: &[&'static str]) -> Model<M> {
+    for premise in premises {
+        world = match *premise {
+            READ_YOUR_WRITES => world.sometimes_told("a session puts and then gets", |told| {
+                told.ghost.some_session(|done| {
+                    let put = done.iter().position(|one| !is_get(one));
+                    put.is_some_and(|put| done[put..].iter().any(is_get))
+                })
+            }),
+            MONOTONIC_READS => {
+                world.sometimes_told("a session gets something and gets again", |told| {
+                    told.ghost.some_session(|done| {
+                        let got = done.iter().position(got_something);
+                        got.is_some_and(|got| done[got + 1..].iter().any(is_get))
+                    })
+                })
+            }
+            MONOTONIC_WRITES => world.sometimes_told("a session puts twice", |told| {
+                told.ghost
+                    .some_session(|done| done.iter().filter(|one| !is_get(one)).count() > 1)
+            }),
+            _ => world.sometimes_told("a session gets something and puts", |told| {
+                told.ghost.some_session(|done| {
+                    let got = done.iter().position(got_something);
+                    got.is_some_and(|got| !done[got..].iter().all(is_get))
+                })
+            }),
+        };
+    }
+    world
+}
+
+fn queues_are_bounded<M: Store>(nodes: &[&Node<M>], held_max: usize) -> bool {
+    let mut states = nodes.iter().filter_map(|node| node.up());
+    states.all(|state| {
+        M::memory(&state.volatile).is_none_or(|memory| {
+            let clock = &state.durable.clock;
+            memory.held.len() <= held_max
+                && (memory.held.values()).all(|update| !clock.covers(update.version.dot()))
+        })
+    })
+}
+
+fn same_updates_same_store<M: Store>(nodes: &[&Node<M>]) -> bool {
+    let disks: Vec<_> = nodes.iter().filter_map(|node| node.durable()).collect();
+    disks
+        .iter()
+        .all(|one| (disks.iter()).all(|other| one.clock != other.clock || one.store == other.store))
+}
+
+/// Goal of *everything is delivered everywhere*: all have the same, nobody holds anything back, and nobody
+/// has anything left to send.
+fn everything_is_everywhere<M: Store>(snapshot: &Snapshot<M, Witness>) -> bool {
+    (0..).map(NodeId).zip(&snapshot.nodes).all(|(id, node)| {
+        node.up().is_some_and(|state| {
+            state.durable.log.is_empty()
+                && M::memory(&state.volatile).is_some_and(|memory| memory.held.is_empty())
+                && snapshot.ghost.is_all_at(id)
+        })
+    })
+}
+
+/// Goal of *survivors deliver alike*.
+fn survivors_are_alike<M: Store>(snapshot: &Snapshot<M, Witness>) -> bool {
+    let alive = snapshot
+        .running()
+        .filter(|(_, state)| M::memory(&state.volatile).is_some());
+    let clocks: Vec<&Vector> = alive.map(|(_, state)| &state.durable.clock).collect();
+    clocks.windows(2).all(|pair| pair[0] == pair[1])
+}
+
+/// Goal of *calls return*: no call that has come with its token waits.
+fn no_call_waits<M: Store>(snapshot: &Snapshot<M, Witness>) -> bool {
+    let mut memories = snapshot
+        .running()
+        .filter_map(|(_, state)| M::memory(&state.volatile));
+    memories.all(|memory| memory.waiting.is_empty())
+}
+
+/// True if the sender knows that the receiver has the update. It knew the update when it sent it: if its
+/// log has it no longer, all have it. Disks do not lie, so it stays so.
+fn sender_is_done<M: Store>(message: &Message, from: &Node<M>, to: NodeId) -> bool {
+    let Message::Update(update) = message else {
+        return true;
+    };
+    let entry = from
+        .durable()
+        .map(|disk| disk.log.get(&update.version.rank()));
+    entry.is_some_and(|entry| entry.is_none_or(|entry| entry.holders.contains(to)))
+}
+
+/// True if the receiver has the update, and knows that the sender has it. An acknowledgement that is there
+/// before its update is not dead, nor, as nobody can tell it from that, one of an update that the log has
+/// no longer.
+fn receiver_is_done<M: Store>(message: &Message, to: &Node<M>, from: NodeId) -> bool {
+    let Some(disk) = to.durable() else {
+        return false;
+    };
+    match message {
+        Message::Update(update) => {
+            let entry = disk.log.get(&update.version.rank());
+            disk.clock.covers(update.version.dot())
+                && entry.is_none_or(|entry| entry.holders.contains(from))
+        }
+        Message::Acknowledge(rank) => {
+            (disk.log.get(rank)).is_some_and(|entry| entry.holders.contains(from))
+        }
+    }
+}
+
+fn purged<M: Store<Message = Message>>(world: Model<M>) -> Model<M> {
+    world.purging(
+        |letter: &Letter<Message>, from| sender_is_done(&letter.message, from, letter.to),
+        |letter, to| receiver_is_done(&letter.message, to, letter.from),
+    )
+}
+
+/// The same where tokens travel too. One that was lost may be there any time later.
+fn purged_but_tokens<M: Store<Message = Luggage>>(world: Model<M>) -> Model<M> {
+    world.purging(
+        |letter: &Letter<Luggage>, from| match &letter.message {
+            Luggage::Store(message) => sender_is_done(message, from, letter.to),
+            Luggage::Token(..) => false,
+        },
+        |letter, to| match &letter.message {
+            Luggage::Store(message) => receiver_is_done(message, to, letter.from),
+            Luggage::Token(..) => false,
+        },
+    )
+}
+
+/// A world of the right machine.
+fn right(name: &str, cluster: Cluster, clients: &[&str]) -> Model<Causal> {
+    purged(broadcasts(name, cluster, clients, |right| right))
+}
+
+/// The same, with clients that carry their tokens.
+fn carrying(name: &str, cluster: Cluster, clients: &[&str]) -> Model<Roaming<Causal>> {
+    purged_but_tokens(roaming(name, cluster, clients, |right| right))
+}
+
+/// A world of a flawed machine. Nothing is forgotten in it.
+fn flawed(flaw: Flaw, name: &str, cluster: Cluster, clients: &[&str]) -> Model<Flawed> {
+    broadcasts(name, cluster, clients, move |right| Flawed { right, flaw })
+}
+
+/// The same, with clients that carry their tokens.
+fn flawed_carrying(
+    flaw: Flaw,
+    name: &str,
+    cluster: Cluster,
+    clients: &[&str],
+) -> Model<Roaming<Flawed>> {
+    roaming(name, cluster, clients, move |right| Flawed { right, flaw })
+}
+
+/// A world in which what crashes stays dead, and whoever has delivered something lives on or has told it
+/// to someone who may not.
+fn mortals<M: Twin<Causal>>(
+    name: &str,
+    clients: &[&str],
+    make: impl Fn(Causal) -> M,
+) -> Model<Mortal<M>> {
+    let make = |right| Mortal { store: make(right) };
+    (broadcasts(name, THREE, clients, make).except(DELIVERY))
+        .crashes(THREE.all(), 1)
+        .recovers(SURVIVORS, ROUNDS, survivors_are_alike)
+}
+
+/// The causal store, its worlds and its flaws.
+pub fn protocol() -> Protocol {
+    Protocol {
+        name: "causal",
+        summary: "the causal store: no effect is seen before its cause, and no node is waited for",
+        worlds: worlds(),
+        flaws: [flaws(), weakened()].into_iter().flatten().collect(),
+    }
+}
+
+fn worlds() -> Vec<Box<dyn Exhibit>> {
+    vec![
+        Claimed::holds(0, 0, || {
+            with_conflicts(right("two-nodes", TWO, &["xA xB", "xC"]))
+                .says("two nodes; one client puts twice to the key that another puts to")
+        }),
+        Claimed::holds(0, 0, || {
+            with_answers(right("answers", THREE, &["xA", "yB", "zC"]))
+                .says("three nodes; three clients put, each to a key of its own")
+                .symmetric(THREE.all())
+        }),
+        Claimed::holds(0, 0, || {
+            with_series(with_answers(right("series", THREE, &["xA yB", "zC"])))
+                .says("three nodes; one client puts twice, another once")
+                .symmetric(THREE.all())
+        }),
+        Claimed::holds(0, 0, || {
+            with_conflicts(right("conflicts", THREE, &["xA", "xB"]))
+                .says("three nodes; two clients put to one key")
+        }),
+        Claimed::holds(0, 0, || {
+            right("crash", THREE, &["xA", "yB"])
+                .says("three nodes, one crash of any; two clients put")
+                .crashes(THREE.all(), 1)
+                .symmetric(THREE.all())
+        }),
+        Claimed::holds(0, 0, || {
+            right("cut", THREE, &["xA", "yB"])
+                .says("three nodes, one cut of any shape; two clients put")
+                .cuts(Cut::all(3), 1)
+                .symmetric(THREE.all())
+        }),
+        Claimed::holds(0, 0, || {
+            let cluster = Cluster { held_max: 1, ..TWO };
+            with_series(right("one-held", cluster, &["xA xB xC"]))
+                .says("two nodes that hold back one update at most; one client puts three times")
+        }),
+        Claimed::holds(0, 0, || {
+            mortals("survivors", &["xA", "yB"], |right| right)
+                .says("three nodes, of which one may crash and stay dead; two clients put")
+                .symmetric(THREE.all())
+        }),
+        Claimed::holds(0, 0, || {
+            let premises = [READ_YOUR_WRITES];
+            with_premises(carrying("put-and-get", THREE, &["xA x?", "xB"]), &premises)
+                .says("three nodes; a client puts and gets, another puts to the same key")
+        }),
+        Claimed::holds(0, 0, || {
+            let premises = [MONOTONIC_READS];
+            with_premises(carrying("get-and-get", THREE, &["xA", "x? x?"]), &premises)
+                .says("three nodes; a client puts, another gets twice")
+                .symmetric(THREE.all())
+        }),
+        Claimed::holds(0, 0, || {
+            let premises = [MONOTONIC_WRITES];
+            with_premises(carrying("put-and-put", THREE, &["xA yB"]), &premises)
+                .says("three nodes; a client puts twice")
+                .symmetric(THREE.all())
+        }),
+        Claimed::holds(0, 0, || {
+            let premises = [WRITES_FOLLOW_READS];
+            with_premises(carrying("get-and-put", THREE, &["xA", "x? yB"]), &premises)
+                .says("three nodes; a client puts, another gets that and puts")
+                .symmetric(THREE.all())
+        }),
+    ]
+}
+
+/// A world of a flaw between nodes.
+fn fault(
+    promise: &'static str,
+    steps: usize,
+    flaw: Flaw,
+    name: &'static str,
+    (cluster, clients): (Cluster, &'static [&'static str]),
+    says: &'static str,
+) -> Box<dyn Exhibit> {
+    Claimed::falls(promise, steps, move || {
+        flawed(flaw, name, cluster, clients).says(says)
+    })
+}
+
+fn flaws() -> Vec<Box<dyn Exhibit>> {
+    [between_nodes(), with_faults(), towards_clients()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn between_nodes() -> Vec<Box<dyn Exhibit>> {
+    const ONE_PUT: (Cluster, &[&str]) = (TWO, &["xA"]);
+    const TWO_PUTS: (Cluster, &[&str]) = (TWO, &["xA", "xB"]);
+    const SERIES: (Cluster, &[&str]) = (TWO, &["xA xB"]);
+    const ANSWER: (Cluster, &[&str]) = (THREE, &["xA", "yB"]);
+    vec![
+        fault(
+            DELIVERY,
+            0,
+            Flaw::MergedFirst,
+            "merged-first",
+            ONE_PUT,
+            "what arrives is merged into the clock, and then asked to be the next, as in the textbook",
+        ),
+        fault(
+            DELIVERY,
+            0,
+            Flaw::ReceiptTicks,
+            "receipt-ticks",
+            TWO_PUTS,
+            "a receipt counts in the clock that numbers a node's updates, as in the textbook",
+        ),
+        fault(
+            NO_DUPLICATION,
+            0,
+            Flaw::BatchByOneClock,
+            "batch-by-one-clock",
+            SERIES,
+            "all that is held back is judged by one clock, and then delivered, as in the textbook",
+        ),
+        fault(
+            BOUNDED,
+            0,
+            Flaw::RepeatsHeld,
+            "repeats-held",
+            ONE_PUT,
+            "what was delivered and comes again is held back for ever, as in the textbook",
+        ),
+        fault(
+            BOUNDED,
+            0,
+            Flaw::HeldWithoutBound,
+            "held-without-bound",
+            (Cluster { held_max: 1, ..TWO }, &["xA xB xC"]),
+            "there is always room to hold one more back",
+        ),
+        fault(
+            CLOCK_ORDER,
+            0,
+            Flaw::StrangersDropped,
+            "strangers-dropped",
+            ANSWER,
+            "the counts of n2, which joined later, are left out of stamps, as in the textbook",
+        ),
+        fault(
+            CONVERGENCE,
+            0,
+            Flaw::ArrivalWins,
+            "arrival-wins",
+            TWO_PUTS,
+            "the last to arrive is what a key holds, as in the textbook",
+        ),
+        fault(
+            DELIVERY,
+            0,
+            Flaw::SentOnce,
+            "sent-once",
+            ONE_PUT,
+            "updates are sent once, as in the textbook",
+        ),
+        fault(
+            CAUSAL_DELIVERY,
+            0,
+            Flaw::StampNotSent,
+            "stamp-not-sent",
+            ANSWER,
+            "a message tells its number and no causes: the textbook's encoding leaves out the clock",
+        ),
+        fault(
+            CAUSAL_DELIVERY,
+            0,
+            Flaw::FifoForCausal,
+            "fifo-for-causal",
+            ANSWER,
+            "the next update of its node is delivered, whatever its causes",
+        ),
+        fault(
+            FIFO,
+            0,
+            Flaw::OwnAtLeast,
+            "own-at-least",
+            SERIES,
+            "any later update of its node is delivered, not the next alone",
+        ),
+        fault(
+            DELIVERY,
+            0,
+            Flaw::StrictOthers,
+            "strict-others",
+            TWO_PUTS,
+            "more must have been delivered of every node than the stamp counts",
+        ),
+        fault(
+            DELIVERY,
+            0,
+            Flaw::SentBeforeCounted,
+            "sent-before-counted",
+            ONE_PUT,
+            "the stamp is made before the update is counted",
+        ),
+        fault(
+            NO_DUPLICATION,
+            0,
+            Flaw::SelfDelivery,
+            "self-delivery",
+            ONE_PUT,
+            "a node delivers what it sends to all when it comes back to itself",
+        ),
+        fault(
+            DELIVERY,
+            0,
+            Flaw::GapsCounted,
+            "gaps-counted",
+            SERIES,
+            "what is held back is counted, and what is missing before it with it",
+        ),
+        fault(
+            DELIVERY,
+            0,
+            Flaw::ForgottenAtTwo,
+            "forgotten-at-two",
+            (THREE, &["xA"]),
+            "a log forgets what two have",
+        ),
+    ]
+}
+
+fn with_faults() -> Vec<Box<dyn Exhibit>> {
+    vec![
+        Claimed::falls(DELIVERY, 0, || {
+            flawed(
+                Flaw::HeldIsAcknowledged,
+                "held-is-acknowledged",
+                TWO,
+                &["xA xB"],
+            )
+            .says("what is held back is acknowledged, and a crash takes it")
+            .crashes(TWO.all(), 1)
+        }),
+        Claimed::falls(NO_CREATION, 0, || {
+            flawed(Flaw::ClockForgotten, "clock-forgotten", TWO, &["xA xB"])
+                .says("after a restart the clock begins anew, and so do the names of updates")
+                .crashes(TWO.all(), 1)
+        }),
+        Claimed::falls(SURVIVORS, 0, || {
+            let flaw = Flaw::OwnAlone;
+            mortals("own-alone", &["xA"], move |right| Flawed { right, flaw })
+                .says("nobody sends again but what he made himself, and the dead do not")
+        }),
+        Claimed::falls(CALLS_RETURN, 0, || {
+            flawed_carrying(Flaw::WaitsForEver, "waits-for-ever", TWO, &["xA x?"])
+                .says("a disk lies, so that nobody has what a client has seen, and its call waits without end")
+                .crashes(TWO.all(), 1)
+                .disk(Disk::Lying)
+        }),
+    ]
+}
+
+fn towards_clients() -> Vec<Box<dyn Exhibit>> {
+    let flaw =
+        |promise, flaw, name, cluster, clients: &'static [&'static str], says: &'static str| {
+            Claimed::falls(promise, 0, move || {
+                flawed_carrying(flaw, name, cluster, clients).says(says)
+            })
+        };
+    vec![
+        flaw(
+            CALLS_RETURN,
+            Flaw::EqualIsConcurrent,
+            "equal-is-concurrent",
+            TWO,
+            &["xA x?"],
+            "a clock that equals the token is not after it, as in the textbook, so the call waits",
+        ),
+        flaw(
+            READ_YOUR_WRITES,
+            Flaw::TokenIgnored,
+            "token-ignored",
+            TWO,
+            &["xA x?"],
+            "nobody looks at the token",
+        ),
+        flaw(
+            MONOTONIC_READS,
+            Flaw::GetNotInToken,
+            "get-not-in-token",
+            TWO,
+            &["xA", "x? x?"],
+            "a get gives the token back as it came",
+        ),
+        flaw(
+            MONOTONIC_WRITES,
+            Flaw::PutNotInToken,
+            "put-not-in-token",
+            TWO,
+            &["xA yB"],
+            "a put gives the token back as it came",
+        ),
+        flaw(
+            CONVERGENT,
+            Flaw::RankByOwnCount,
+            "rank-by-own-count",
+            TWO,
+            &["xA xB xC x?"],
+            "of two versions the later write of its own node stays, as the textbook numbers them",
+        ),
+    ]
+}
+
+/// The right machine where something that it assumes is taken away.
+fn weakened() -> Vec<Box<dyn Exhibit>> {
+    let without = |promise, name, clients: &'static [&'static str], says: &'static str| {
+        Claimed::falls(promise, 0, move || {
+            sessions(name, TWO.machines(|right| right), clients).says(says)
+        })
+    };
+    vec![
+        without(
+            READ_YOUR_WRITES,
+            "no-token-put-and-get",
+            &["xA x?"],
+            "a client puts, and gets elsewhere without its token, as the textbook's does",
+        ),
+        without(
+            MONOTONIC_READS,
+            "no-token-get-and-get",
+            &["xA", "x? x?"],
+            "a client gets, and gets elsewhere without its token, as the textbook's does",
+        ),
+        without(
+            MONOTONIC_WRITES,
+            "no-token-put-and-put",
+            &["xA yB"],
+            "a client puts, and puts elsewhere without its token, as the textbook's does",
+        ),
+        without(
+            WRITES_FOLLOW_READS,
+            "no-token-get-and-put",
+            &["xA", "x? yB"],
+            "a client gets, and puts elsewhere without its token, as the textbook's does",
+        ),
+        Claimed::falls(NO_CREATION, 0, || {
+            broadcasts("lying-disk", TWO, &["xA xB"], |right| right)
+                .says("a disk forgets an update that was sent, and its name is given again")
+                .crashes(TWO.all(), 1)
+                .disk(Disk::Lying)
+        }),
+    ]
+}
+
+/// What [`World::purging`] owes in small worlds.
+///
+/// # Errors
+///
+/// Says which obligation fails, and where.
+pub fn obligations() -> Result<Vec<Discharged>, String> {
+    Ok(vec![
+        purge::obligations(|| right("purged", THREE, &["xA"]))?,
+        purge::obligations(|| right("purged", TWO, &["xA xB", "xC"]))?,
+        purge::obligations(|| right("purged", TWO, &["xA", "yB"]).crashes(TWO.all(), 1))?,
+        purge::obligations(|| carrying("purged", TWO, &["xA", "x? yB"]))?,
+    ])
+}
+
+/// The same where a disk lies: what was dead rises. It must fail, or the obligations prove nothing.
+///
+/// # Errors
+///
+/// Always, if all is well.
+pub fn wrong_obligations() -> Result<Discharged, String> {
+    purge::obligations(|| (right("purged", TWO, &["xA"]).crashes(TWO.all(), 1)).disk(Disk::Lying))
+}
+
+/// What the worlds whose nodes are alike owe for that, in smaller ones.
+///
+/// # Errors
+///
+/// Says which obligation fails, and where.
+pub fn mirrored() -> Result<Vec<symmetry::Discharged>, String> {
+    Ok(vec![
+        symmetry::obligations(|| right("mirrored", THREE, &["xA"]).symmetric(THREE.all()))?,
+        symmetry::obligations(|| {
+            let world = right("mirrored", TWO, &["xA", "yB"]).symmetric(TWO.all());
+            world.crashes(TWO.all(), 1)
+        })?,
+        symmetry::obligations(|| carrying("mirrored", TWO, &["xA", "x? yB"]).symmetric(TWO.all()))?,
+    ])
+}
+
+/// The same of nodes that write one key: between concurrent puts the node decides, so they are not alike.
+/// It must fail, or the obligations prove nothing.
+///
+/// # Errors
+///
+/// Always, if all is well.
+pub fn mirrored_wrongly() -> Result<symmetry::Discharged, String> {
+    symmetry::obligations(|| right("mirrored", TWO, &["xA", "xB"]).symmetric(TWO.all()))
+}
