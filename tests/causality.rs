@@ -60,7 +60,10 @@ fn an_answer_without_its_question_is_refused() {
 
 #[test]
 fn what_was_overwritten_is_not_seen_again() {
-    let history = [vec![put("x", 1), put("x", 2)], vec![got("x", 2), got("x", 1)]];
+    let history = [
+        vec![put("x", 1), put("x", 2)],
+        vec![got("x", 2), got("x", 1)],
+    ];
     let why = Pattern::Overwritten {
         seen: at(0, 0),
         newer: at(0, 1),
@@ -77,20 +80,29 @@ fn what_nobody_put_is_not_seen() {
 
 #[test]
 fn what_will_be_put_is_not_seen() {
-    let history = [vec![got("x", 1), put("y", 2)], vec![got("y", 2), put("x", 1)]];
+    let history = [
+        vec![got("x", 1), put("y", 2)],
+        vec![got("y", 2), put("x", 1)],
+    ];
     assert!(matches!(causal(&history), Err(Pattern::CyclicCauses(_))));
 }
 
 #[test]
 fn two_puts_of_one_value_are_ambiguous() {
     let history = [vec![put("x", 1), put("y", 1)], vec![put("x", 1)]];
-    assert_eq!(causal(&history), Err(Pattern::Ambiguous(at(0, 0), at(1, 0))));
+    assert_eq!(
+        causal(&history),
+        Err(Pattern::Ambiguous(at(0, 0), at(1, 0)))
+    );
 }
 
 /// Bouajjani et al., figure 3a: each sees the other's put last.
 #[test]
 fn concurrent_puts_may_be_seen_in_two_orders_but_not_converge() {
-    let history = [vec![put("x", 1), got("x", 2)], vec![put("x", 2), got("x", 1)]];
+    let history = [
+        vec![put("x", 1), got("x", 2)],
+        vec![put("x", 2), got("x", 1)],
+    ];
     assert_eq!(causal(&history), Ok(()));
     assert!(matches!(
         convergent(&history),
@@ -160,7 +172,9 @@ impl Definition {
 
     fn holds(&self, converges: bool) -> bool {
         let count = self.operations.len();
-        let lost: Vec<usize> = (0..count).filter(|one| is_lost(&self.operations[*one])).collect();
+        let lost: Vec<usize> = (0..count)
+            .filter(|one| is_lost(&self.operations[*one]))
+            .collect();
         (0..1_usize << lost.len()).any(|subset| {
             let absent = |one: usize| {
                 let place = lost.iter().position(|other| *other == one);
@@ -201,14 +215,18 @@ impl Definition {
                     let explains = |past: &[usize]| {
                         let mut store = BTreeMap::new();
                         for one in past {
-                            if let Operation::Put { key, value, .. } = &self.operations[order[*one]] {
+                            if let Operation::Put { key, value, .. } = &self.operations[order[*one]]
+                            {
                                 store.insert(*key, *value);
                             }
                         }
                         store.get(key).copied() == *value
                     };
-                    let before: Vec<(usize, usize)> =
-                        pairs.iter().copied().filter(|(a, b)| chosen(*a, *b)).collect();
+                    let before: Vec<(usize, usize)> = pairs
+                        .iter()
+                        .copied()
+                        .filter(|(a, b)| chosen(*a, *b))
+                        .collect();
                     match converges {
                         true => explains(&past),
                         false => orders(&past, &before).any(|order| explains(&order)),
@@ -224,12 +242,20 @@ fn is_lost(one: &One) -> bool {
 
 /// Every order of `items` in which the first of each pair is before the second.
 fn orders(items: &[usize], before: &[(usize, usize)]) -> std::vec::IntoIter<Vec<usize>> {
-    fn go(left: &[usize], before: &[(usize, usize)], taken: &mut Vec<usize>, all: &mut Vec<Vec<usize>>) {
+    fn go(
+        left: &[usize],
+        before: &[(usize, usize)],
+        taken: &mut Vec<usize>,
+        all: &mut Vec<Vec<usize>>,
+    ) {
         if left.is_empty() {
             all.push(taken.clone());
         }
         for one in left {
-            if before.iter().any(|(first, then)| then == one && left.contains(first)) {
+            if before
+                .iter()
+                .any(|(first, then)| then == one && left.contains(first))
+            {
                 continue;
             }
             let rest: Vec<usize> = left.iter().copied().filter(|other| other != one).collect();
@@ -256,7 +282,11 @@ fn history() -> impl Strategy<Value = Vec<Vec<One>>> {
             history[session].push(match kind {
                 0..3 => {
                     next += 1;
-                    if kind == 0 && seen == 0 { lost(key, next) } else { put(key, next) }
+                    if kind == 0 && seen == 0 {
+                        lost(key, next)
+                    } else {
+                        put(key, next)
+                    }
                 }
                 // What some put wrote, or nothing; to another key, now and then.
                 _ => match seen % (puts + 1) {
@@ -356,6 +386,7 @@ fn a_history_survives_its_encoding() {
         },
     ]];
     let text = serde_json::to_string(&history).expect("plain data can be encoded");
-    let back: Vec<Vec<Operation<String, u32>>> = serde_json::from_str(&text).expect("it can be decoded");
+    let back: Vec<Vec<Operation<String, u32>>> =
+        serde_json::from_str(&text).expect("it can be decoded");
     assert_eq!(back, history);
 }

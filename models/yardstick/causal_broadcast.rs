@@ -18,7 +18,7 @@ use std::time::Duration;
 use quorate::causal::Version;
 use quorate::clock::Vector;
 use quorate::data::{Map, NodeSet};
-use quorate::machine::{Machine, NodeId, Never, Outbox, State};
+use quorate::machine::{Machine, Never, NodeId, Outbox, State};
 use serde::{Deserialize, Serialize};
 
 use crate::ghost::NoGhost;
