@@ -322,7 +322,7 @@ impl Causal {
             out.send(from, Message::Acknowledge(rank));
             return;
         }
-        if dot.node == self.me {
+        if update.version.stamp.get(self.me) > state.durable.clock.get(self.me) {
             return; // Nobody has more of this node's updates than its disk.
         }
         if !update.version.is_next(&state.durable.clock) {
