@@ -9,7 +9,8 @@
 //!
 //! A delivered update stays in a log until every member is known to have it, and whoever has it sends it
 //! again to those who may not. So no loss stops anything for ever, nor does the death of the node that
-//! made the update.
+//! made the update. An acknowledgement is a vector too, and tells all that its sender has delivered; so
+//! does the stamp of an update, of its origin.
 //!
 //! A client may go from node to node. It carries a *token*, the vector of what it has seen: each answer
 //! gives it, the next call brings it along, and a node that has not delivered so much lets the call
@@ -56,14 +57,15 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{Stamp, Vector};
+use crate::clock::{Dot, Stamp, Vector};
 use crate::data::{Map, NodeSet, Seq};
 use crate::machine::{Machine, NodeId, Outbox, State};
 
 mod disk;
 mod update;
 
-pub use disk::{Change, Durable, Entry};
+pub use disk::{Change, Durable};
+use update::is_counted;
 pub use update::{COUNT_MAX, KEY_BYTES_MAX, Update, VALUE_BYTES_MAX, Version};
 
 /// How many calls wait at one node before it refuses more.
@@ -113,8 +115,8 @@ pub enum Call {
 pub enum Message {
     /// From one that has delivered it: an update.
     Update(Update),
-    /// From one that has delivered it: the update of this rank is on my disk.
-    Acknowledge(Stamp),
+    /// So many updates of the others are delivered here, and on the disk.
+    Acknowledge(Vector),
 }
 
 /// A node's alarms.
@@ -232,7 +234,9 @@ impl Machine for Causal {
             state.volatile.waiting.push(call);
             return;
         }
+        let was_idle = state.durable.log.is_empty();
         self.answer(state, call, out);
+        alarm(was_idle, &state.durable, out);
     }
 
     fn on_message(
@@ -245,10 +249,12 @@ impl Machine for Causal {
         if from == self.me || !self.members.contains(from) {
             return; // Only other members have anything.
         }
+        let was_idle = state.durable.log.is_empty();
         match message {
             Message::Update(update) => self.on_update(state, from, update, out),
-            Message::Acknowledge(rank) => self.learn(&mut state.durable, rank, from, out),
+            Message::Acknowledge(clock) => self.on_acknowledge(state, from, &clock),
         }
+        alarm(was_idle, &state.durable, out);
     }
 
     fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
@@ -279,7 +285,13 @@ impl Machine for Causal {
     }
 
     fn holds(&self, state: &State<Self>) -> bool {
-        let Durable { clock, log, store } = &state.durable;
+        let Durable {
+            clock,
+            stable,
+            log,
+            store,
+            ..
+        } = &state.durable;
         let Volatile { held, waiting } = &state.volatile;
         held.len() <= self.held_max
             && waiting.len() <= WAITING_MAX
@@ -289,17 +301,16 @@ impl Machine for Causal {
                 *rank == version.rank() && !clock.covers(version.dot()) && !version.is_next(clock)
             })
             && waiting.iter().all(|call| !clock.dominates(call.token()))
-            && log.iter().all(|(rank, entry)| {
-                let version = &entry.update.version;
-                *rank == version.rank()
+            && *stable == self.stable(&state.durable)
+            && log.iter().all(|(dot, update)| {
+                let version = &update.version;
+                *dot == version.dot()
                     && clock.dominates(&version.stamp)
-                    && entry.holders.contains(self.me)
-                    && entry.holders.is_subset(self.members)
-                    && entry.holders != self.members
+                    && !stable.covers(*dot)
                     // The key has this version, or a later one.
-                    && store.get(entry.update.key.as_str()).is_some_and(|last| *rank <= last.rank())
+                    && (store.get(update.key.as_str()))
+                        .is_some_and(|last| version.rank() <= last.rank())
             })
-            && store.values().all(|version| clock.dominates(&version.stamp))
     }
 }
 
@@ -315,45 +326,50 @@ impl Causal {
         if !update.is_sound(self.members) {
             return; // No node of ours makes this.
         }
-        let (dot, rank) = (update.version.dot(), update.version.rank());
-        if state.durable.clock.covers(dot) {
-            // The last acknowledgement may be lost. Whoever sends it has it, too.
-            self.learn(&mut state.durable, rank, from, out);
-            out.send(from, Message::Acknowledge(rank));
+        let Durable { clock, .. } = &state.durable;
+        if clock.covers(update.version.dot()) {
+            // The last acknowledgement may be lost. Whoever sends the update has it, too.
+            out.send(from, self.acknowledgement(clock));
+            self.learn(&mut state.durable, from, &update.version.stamp);
             return;
         }
-        if update.version.stamp.get(self.me) > state.durable.clock.get(self.me) {
+        if clock.get(self.me) < update.version.stamp.get(self.me) {
             return; // Nobody has more of this node's updates than its disk.
         }
-        if !update.version.is_next(&state.durable.clock) {
+        if !update.version.is_next(clock) {
             // §5.1: delayed. It is not acknowledged: a crash takes it.
             let held = &mut state.volatile.held;
             if held.len() < self.held_max {
-                held.insert(rank, update);
+                held.insert(update.version.rank(), update);
             }
             return;
         }
-        let holders = [self.me, dot.node, from].into_iter().collect();
-        self.deliver(state, update, holders, out);
+        self.learn(&mut state.durable, from, &update.version.stamp);
+        self.deliver(state, update, out);
         self.deliver_held(state, out);
+        // To all, not to the sender alone: so all learn that they need not send it here. It leaves the
+        // node when the disk has the updates, and no sooner: see `Sealed`.
+        let acknowledgement = self.acknowledgement(&state.durable.clock);
+        out.broadcast(self.others(), &acknowledgement);
         self.answer_waiting(state, out);
     }
 
+    /// A member has delivered so much.
+    fn on_acknowledge(&self, state: &mut State<Self>, from: NodeId, clock: &Vector) {
+        if is_counted(clock, self.members) {
+            self.learn(&mut state.durable, from, clock);
+        }
+    }
+
     /// An update of another node takes effect here.
-    fn deliver(
-        &self,
-        state: &mut State<Self>,
-        update: Update,
-        holders: NodeSet,
-        out: &mut Outbox<Self>,
-    ) {
-        let rank = update.version.rank();
-        state.volatile.held.remove(&rank);
+    fn deliver(&self, state: &mut State<Self>, update: Update, out: &mut Outbox<Self>) {
+        state.volatile.held.remove(&update.version.rank());
         out.tell(Event::Delivered(update.clone()));
-        self.keep(&mut state.durable, update, holders, out);
-        // To all, not to the sender alone: so all learn that they need not send it here. It leaves the
-        // node when the disk has the update, and no sooner: see `Sealed`.
-        out.broadcast(self.others(), &Message::Acknowledge(rank));
+        let Version { origin, stamp, .. } = update.version.clone();
+        let durable = &mut state.durable;
+        durable.take(update);
+        durable.learn(origin, &stamp); // It had delivered what it counts.
+        self.settle(durable);
     }
 
     /// What was held back for what has been delivered meanwhile. Causes stand before their effects and are
@@ -368,8 +384,7 @@ impl Causal {
                 if state.durable.clock.covers(update.version.dot()) {
                     state.volatile.held.remove(rank);
                 } else if update.version.is_next(&state.durable.clock) {
-                    let holders = [self.me, update.version.origin].into_iter().collect();
-                    self.deliver(state, update.clone(), holders, out);
+                    self.deliver(state, update.clone(), out);
                     delivered = true;
                 }
             }
@@ -429,49 +444,68 @@ impl Causal {
                 let update = Update { key, version };
                 out.tell(Event::Sent(update.clone()));
                 out.broadcast(self.others(), &Message::Update(update.clone()));
-                let holders = [self.me].into_iter().collect();
-                self.keep(durable, update, holders, out);
+                durable.take(update);
+                self.settle(durable);
                 let token = stamp;
                 out.tell(Event::Done { ticket, token });
             }
         }
     }
 
-    /// The update is on this disk from now on, and in the log unless all have it.
-    fn keep(
-        &self,
-        durable: &mut Durable,
-        update: Update,
-        holders: NodeSet,
-        out: &mut Outbox<Self>,
-    ) {
-        durable.take(&update);
-        if holders != self.members {
-            if durable.log.is_empty() {
-                out.arm(Timer::Push);
-            }
-            let rank = update.version.rank();
-            durable.log.insert(rank, Entry { update, holders });
+    /// A member is known to have delivered so much.
+    fn learn(&self, durable: &mut Durable, member: NodeId, clock: &Vector) {
+        if durable.learn(member, clock) {
+            self.settle(durable);
         }
     }
 
-    /// §5.3, stability: a member is known to have the update.
-    fn learn(&self, durable: &mut Durable, rank: Stamp, member: NodeId, out: &mut Outbox<Self>) {
-        if durable.learn(rank, member, self.members) && durable.log.is_empty() {
-            out.disarm(Timer::Push);
+    /// §5.3: what has become stable need not be kept.
+    fn settle(&self, durable: &mut Durable) {
+        let stable = self.stable(durable);
+        if stable != durable.stable {
+            durable.forget(stable);
         }
     }
 
-    /// Sends each member the first updates that it is not known to have. The causes of each go before
-    /// it, so that it need not be held back however few are sent.
+    /// What all members are known to have delivered.
+    fn stable(&self, durable: &Durable) -> Vector {
+        let count = |origin| {
+            let known = |member| (durable.known.get(&member)).map_or(0, |clock| clock.get(origin));
+            let counts = self.others().iter().map(known);
+            counts.fold(durable.clock.get(origin), u64::min)
+        };
+        let counts = self.members.iter().map(|origin| (origin, count(origin)));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Sends each member the first updates that it is not known to have, as it can deliver them: causes
+    /// first, so that none need be held back however few are sent.
     fn push(&self, durable: &Durable, out: &mut Outbox<Self>) {
         for member in self.others() {
-            let missing = durable.log.values();
-            let missing = missing.filter(|entry| !entry.holders.contains(member));
-            for entry in missing.take(PUSHED_MAX) {
-                out.send(member, Message::Update(entry.update.clone()));
+            let mut clock = durable.known.get(&member).cloned().unwrap_or_default();
+            for _ in 0..PUSHED_MAX {
+                let next = |origin| {
+                    let counter = clock.get(origin).checked_add(1)?;
+                    let dot = Dot {
+                        node: origin,
+                        counter,
+                    };
+                    let update = durable.log.get(&dot)?;
+                    update.version.is_next(&clock).then(|| update.clone())
+                };
+                let Some(update) = self.members.iter().find_map(next) else {
+                    break; // It has them all.
+                };
+                clock.merge(&update.version.stamp);
+                out.send(member, Message::Update(update));
             }
         }
+    }
+
+    /// What this node has of the others. They learn of its own updates from those.
+    fn acknowledgement(&self, clock: &Vector) -> Message {
+        let others = clock.iter().filter(|(node, _)| *node != self.me);
+        Message::Acknowledge(others.collect())
     }
 
     fn others(&self) -> NodeSet {
@@ -487,6 +521,18 @@ impl Causal {
         if !(call.token().iter()).all(|(node, _)| self.members.contains(node)) {
             return Some(Refusal::Stranger);
         }
+        if call.token().get(self.me) > state.durable.clock.get(self.me) {
+            return Some(Refusal::Behind); // The disk has lost what the session has seen.
+        }
         (state.volatile.waiting.len() >= WAITING_MAX).then_some(Refusal::Busy)
+    }
+}
+
+/// The alarm is armed while some member may not have what is in the log.
+fn alarm(was_idle: bool, durable: &Durable, out: &mut Outbox<Causal>) {
+    match (was_idle, durable.log.is_empty()) {
+        (true, false) => out.arm(Timer::Push),
+        (false, true) => out.disarm(Timer::Push),
+        (true, true) | (false, false) => {}
     }
 }

@@ -9,10 +9,10 @@ use std::ops::Range;
 use std::time::Duration;
 
 use quorate::causal::{
-    Call, Causal, Durable, Entry, Event, Message, Timer, Update, Version, Volatile,
+    Call, Causal, Durable, Event, Message, Timer, Update, Version, Volatile,
 };
 use quorate::clock::{Stamp, Vector};
-use quorate::data::NodeSet;
+use quorate::data::Map;
 use quorate::machine::{Machine, NodeId, Outbox, Output, State};
 
 use crate::flaw::{boot, delegate};
@@ -68,7 +68,7 @@ pub(super) enum Flaw {
     GapsCounted,
     /// Two have it, and the log forgets it.
     ForgottenAtTwo,
-    /// What is held back is acknowledged.
+    /// What is held back is acknowledged, and with it what is missing before it.
     HeldIsAcknowledged,
     /// Nobody sends again but what he made himself.
     OwnAlone,
@@ -122,8 +122,13 @@ impl Machine for Flawed {
             }
             _ => {}
         }
+        let mut store = state.durable.store.clone();
         let outputs = delegate(state, |state, out| self.right.on_call(state, call, out));
         state.durable.clock.merge(&clock);
+        if self.flaw == Flaw::RankByOwnCount {
+            self.prefer(&mut store, &outputs);
+            state.durable.store = store;
+        }
         self.pass_on(state, outputs, Some(&token), out);
     }
 
@@ -139,9 +144,14 @@ impl Machine for Flawed {
         {
             return;
         }
+        let mut store = state.durable.store.clone();
         let outputs = delegate(state, |state, out| {
             self.right.on_message(state, from, message, out)
         });
+        if self.flaw == Flaw::RankByOwnCount {
+            self.prefer(&mut store, &outputs);
+            state.durable.store = store;
+        }
         self.pass_on(state, outputs, None, out);
     }
 
@@ -243,7 +253,7 @@ impl Flawed {
                 true
             }
             Flaw::HeldIsAcknowledged if is_new && !is_next => {
-                out.send(from, Message::Acknowledge(rank));
+                out.send(from, Message::Acknowledge(stamp));
                 false
             }
             _ => false,
@@ -301,14 +311,14 @@ impl Flawed {
                     if self.flaw == Flaw::SelfDelivery {
                         out.send(self.right.me, Message::Update(update.clone()));
                     }
-                    self.prefer(state, &update);
                     out.tell(Event::Sent(update));
                 }
                 (_, output) => out.push(output),
             }
         }
         if self.flaw == Flaw::ForgottenAtTwo {
-            state.durable.log.retain(|_, entry| entry.holders.len() < 2);
+            let Durable { log, known, .. } = &mut state.durable;
+            log.retain(|dot, _| !known.values().any(|clock| clock.covers(*dot)));
         }
     }
 
@@ -322,21 +332,21 @@ impl Flawed {
                 let Update { key, version } = update.clone();
                 state.durable.store.insert(key, version);
             }
-            _ => self.prefer(state, update),
+            _ => {}
         }
     }
 
-    /// Of two versions the one with the larger count of its own node stays.
-    fn prefer(&self, state: &mut State<Self>, update: &Update) {
-        if self.flaw != Flaw::RankByOwnCount {
-            return;
-        }
+    /// What the store was, with what was told since: of two versions the one with the larger count of
+    /// its own node stays.
+    fn prefer(&self, store: &mut Map<String, Version>, outputs: &[Output<Self>]) {
         let by_count = |version: &Version| (version.dot().counter, version.origin);
-        let logged = state.durable.log.values().map(|entry| &entry.update);
-        let others = logged.filter(|other| other.key == update.key);
-        let versions = others.map(|other| &other.version).chain([&update.version]);
-        if let Some(last) = versions.max_by_key(|version| by_count(version)).cloned() {
-            state.durable.store.insert(update.key.clone(), last);
+        for output in outputs {
+            if let Output::Event(Event::Sent(update) | Event::Delivered(update)) = output {
+                let Update { key, version } = update.clone();
+                if (store.get(&key)).is_none_or(|old| by_count(old) < by_count(&version)) {
+                    store.insert(key, version);
+                }
+            }
         }
     }
 
@@ -346,19 +356,15 @@ impl Flawed {
         let Update { key, version } = update.clone();
         let (dot, rank) = (version.dot(), version.rank());
         out.tell(Event::Delivered(update.clone()));
-        let Durable { clock, log, store } = &mut state.durable;
+        out.arm(Timer::Push);
+        let Durable { clock, log, store, .. } = &mut state.durable;
         clock.merge(&[(dot.node, dot.counter)].into_iter().collect());
         if store.get(&key).is_none_or(|old| old.rank() < rank) {
             store.insert(key, version);
         }
-        let holders: NodeSet = [me, dot.node].into_iter().collect();
-        if holders != members {
-            out.arm(Timer::Push);
-            let update = update.clone();
-            log.insert(rank, Entry { update, holders });
-        }
+        log.insert(dot, update.clone());
         let others = members.iter().filter(|node| *node != me);
-        out.broadcast(others, &Message::Acknowledge(rank));
+        out.broadcast(others, &Message::Acknowledge(clock.clone()));
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     NO_DUPLICATION, READ_YOUR_WRITES, WRITES_FOLLOW_READS,
 };
 use crate::causality::{Operation, convergent};
-use crate::ghost::Ghost;
+use crate::ghost::{Breaches, Ghost};
 use crate::symmetry::Renaming;
 
 type Dots = BTreeSet<Dot>;
@@ -70,7 +70,7 @@ pub(super) struct Witness {
     delivered: Map<NodeId, Dots>,
     sessions: Map<u64, Session>,
     /// The promises that were broken.
-    broken: BTreeSet<&'static str>,
+    broken: Breaches,
 }
 
 impl fmt::Debug for Witness {
@@ -97,11 +97,7 @@ impl fmt::Debug for Witness {
                     .try_for_each(|word| write!(f, " {}", spelled(word)))?;
             }
         }
-        let broken: Vec<&str> = self.broken.iter().copied().collect();
-        if !broken.is_empty() {
-            write!(f, " (broken: {})", broken.join(", "))?;
-        }
-        Ok(())
+        write!(f, "{}", self.broken)
     }
 }
 
@@ -180,14 +176,12 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Witness {
 
 impl Witness {
     /// True if the promise was not broken.
-    pub(super) fn keeps(&self, promise: &str) -> bool {
-        !self.broken.contains(promise)
+    pub(super) fn keeps(&self, promise: &'static str) -> bool {
+        !self.broken.of(promise)
     }
 
     fn demand(&mut self, promise: &'static str, kept: bool) {
-        if !kept {
-            self.broken.insert(promise);
-        }
+        self.broken.note(!kept, promise);
     }
 
     fn has(&self, node: NodeId) -> Dots {

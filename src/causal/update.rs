@@ -85,12 +85,16 @@ impl Update {
     /// True if a node among `members` could have made it, and a datagram carries it.
     pub fn is_sound(&self, members: NodeSet) -> bool {
         let Version { origin, stamp, .. } = &self.version;
-        let counted = |(node, count)| members.contains(node) && count <= COUNT_MAX;
-        self.fits() && stamp.get(*origin) > 0 && stamp.iter().all(counted)
+        self.fits() && stamp.get(*origin) > 0 && is_counted(stamp, members)
     }
 
     /// True if it is short enough.
     pub fn fits(&self) -> bool {
         self.key.len() <= KEY_BYTES_MAX && self.version.value.len() <= VALUE_BYTES_MAX
     }
+}
+
+/// True if the vector counts updates of members alone, and not too many.
+pub(super) fn is_counted(vector: &Vector, members: NodeSet) -> bool {
+    (vector.iter()).all(|(node, count)| members.contains(node) && count <= COUNT_MAX)
 }
