@@ -5,7 +5,7 @@
 //! ([`roaming`]): what is promised to them is checked.
 
 use quorate::causal::{Call, Causal, Message, Update};
-use quorate::clock::Vector;
+use quorate::clock::{Dot, Vector};
 use quorate::data::NodeSet;
 use quorate::machine::NodeId;
 
@@ -38,6 +38,10 @@ pub const CAUSAL_DELIVERY: &str = "causal delivery";
 pub const CLOCK_ORDER: &str = "clock order iff happens-before";
 /// The hold-back queue has room for as many updates as is said, and for none that was delivered.
 pub const BOUNDED: &str = "bounded hold-back queue";
+/// No node holds back an update whose causes it has delivered.
+pub const NO_NEEDLESS_DELAY: &str = "no needless delay";
+/// A log forgets what all members have delivered, and nothing else.
+pub const FORGOTTEN: &str = "what is forgotten is everywhere";
 /// Nodes that have delivered the same updates store the same.
 pub const CONVERGENCE: &str = "convergence";
 /// In the calm, everybody delivers everything, and then no log keeps it.
@@ -144,6 +148,8 @@ fn broadcasts<M: Store>(
     }
     world
         .always_of_nodes(BOUNDED, move |nodes| queues_are_bounded(nodes, held_max))
+        .always(NO_NEEDLESS_DELAY, what_is_held_lacks_a_cause)
+        .always_of_nodes(FORGOTTEN, what_is_forgotten_is_everywhere)
         .always_of_nodes(CONVERGENCE, same_updates_same_store)
         .recovers(DELIVERY, ROUNDS, everything_is_everywhere)
         .sometimes("an update is held back", |snapshot| {
@@ -151,6 +157,10 @@ fn broadcasts<M: Store>(
                 .running()
                 .filter_map(|(_, state)| M::memory(&state.volatile));
             memories.any(|memory| !memory.held.is_empty())
+        })
+        .sometimes("a log forgets an update", |snapshot| {
+            let mut disks = snapshot.nodes.iter().filter_map(|node| node.durable());
+            disks.any(|disk| !disk.stable.is_empty())
         })
 }
 
@@ -265,6 +275,26 @@ fn queues_are_bounded<M: Store>(nodes: &[&Node<M>], held_max: usize) -> bool {
             let clock = &state.durable.clock;
             memory.held.len() <= held_max
                 && (memory.held.values()).all(|update| !clock.covers(update.version.dot()))
+        })
+    })
+}
+
+fn what_is_held_lacks_a_cause<M: Store>(snapshot: &Snapshot<M, Witness>) -> bool {
+    snapshot.running().all(|(id, state)| {
+        let held = M::memory(&state.volatile).map(|memory| memory.held.values());
+        let mut held = held.into_iter().flatten();
+        held.all(|update| !snapshot.ghost.lacks_nothing_but(id, update.version.dot()))
+    })
+}
+
+fn what_is_forgotten_is_everywhere<M: Store>(nodes: &[&Node<M>]) -> bool {
+    let disks: Vec<_> = nodes.iter().filter_map(|node| node.durable()).collect();
+    disks.iter().all(|disk| {
+        disk.clock.iter().all(|(node, count)| {
+            let mut dots = (1..=count).map(|counter| Dot { node, counter });
+            dots.all(|dot| {
+                disk.log.contains_key(&dot) || disks.iter().all(|other| other.clock.covers(dot))
+            })
         })
     })
 }
@@ -399,21 +429,40 @@ pub fn protocol() -> Protocol {
     }
 }
 
+/// Of two nodes each sends what it made, and neither another's. What it sends again is the same message,
+/// and a network that forgets nothing has it.
+const SENT_AGAIN: &str = "ring Push";
+
 fn worlds() -> Vec<Box<dyn Exhibit>> {
     vec![
         Claimed::holds(0, 0, || {
             with_conflicts(right("two-nodes", TWO, &["xA xB", "xC"]))
                 .says("two nodes; one client puts twice to the key that another puts to")
+                .never(SENT_AGAIN)
         }),
         Claimed::holds(0, 0, || {
+            with_answers(right("answer", THREE, &["xA", "yB"]))
+                .says("three nodes; two clients put, each to a key of its own")
+                .symmetric(THREE.all())
+        }),
+        Claimed::holds(0, 0, || {
+            with_series(right("series", THREE, &["xA xB"]))
+                .says("three nodes; one client puts twice")
+                .symmetric(THREE.all())
+        }),
+        Claimed::holds_deep(0, 0, || {
             with_answers(right("answers", THREE, &["xA", "yB", "zC"]))
                 .says("three nodes; three clients put, each to a key of its own")
                 .symmetric(THREE.all())
         }),
-        Claimed::holds(0, 0, || {
-            with_series(with_answers(right("series", THREE, &["xA yB", "zC"])))
-                .says("three nodes; one client puts twice, another once")
-                .symmetric(THREE.all())
+        Claimed::holds_deep(0, 0, || {
+            with_series(with_answers(right(
+                "series-and-answers",
+                THREE,
+                &["xA yB", "zC"],
+            )))
+            .says("three nodes; one client puts twice, another once")
+            .symmetric(THREE.all())
         }),
         Claimed::holds(0, 0, || {
             with_conflicts(right("conflicts", THREE, &["xA", "xB"]))
@@ -435,6 +484,7 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
             let cluster = Cluster { held_max: 1, ..TWO };
             with_series(right("one-held", cluster, &["xA xB xC"]))
                 .says("two nodes that hold back one update at most; one client puts three times")
+                .never(SENT_AGAIN)
         }),
         Claimed::holds(0, 0, || {
             mortals("survivors", &["xA", "yB"], |right| right)
@@ -495,7 +545,7 @@ fn between_nodes() -> Vec<Box<dyn Exhibit>> {
     const ANSWER: (Cluster, &[&str]) = (THREE, &["xA", "yB"]);
     vec![
         fault(
-            DELIVERY,
+            NO_NEEDLESS_DELAY,
             0,
             Flaw::MergedFirst,
             "merged-first",
@@ -503,7 +553,7 @@ fn between_nodes() -> Vec<Box<dyn Exhibit>> {
             "what arrives is merged into the clock, and then asked to be the next, as in the textbook",
         ),
         fault(
-            DELIVERY,
+            NO_NEEDLESS_DELAY,
             0,
             Flaw::ReceiptTicks,
             "receipt-ticks",
@@ -583,7 +633,7 @@ fn between_nodes() -> Vec<Box<dyn Exhibit>> {
             "any later update of its node is delivered, not the next alone",
         ),
         fault(
-            DELIVERY,
+            NO_NEEDLESS_DELAY,
             0,
             Flaw::StrictOthers,
             "strict-others",
@@ -591,11 +641,11 @@ fn between_nodes() -> Vec<Box<dyn Exhibit>> {
             "more must have been delivered of every node than the stamp counts",
         ),
         fault(
-            DELIVERY,
+            CLOCK_ORDER,
             0,
             Flaw::SentBeforeCounted,
             "sent-before-counted",
-            ONE_PUT,
+            TWO_PUTS,
             "the stamp is made before the update is counted",
         ),
         fault(
@@ -607,15 +657,7 @@ fn between_nodes() -> Vec<Box<dyn Exhibit>> {
             "a node delivers what it sends to all when it comes back to itself",
         ),
         fault(
-            DELIVERY,
-            0,
-            Flaw::GapsCounted,
-            "gaps-counted",
-            SERIES,
-            "what is held back is counted, and what is missing before it with it",
-        ),
-        fault(
-            DELIVERY,
+            FORGOTTEN,
             0,
             Flaw::HeldIsAcknowledged,
             "held-is-acknowledged",
@@ -623,7 +665,7 @@ fn between_nodes() -> Vec<Box<dyn Exhibit>> {
             "what is held back is acknowledged, and with it what is missing before it",
         ),
         fault(
-            DELIVERY,
+            FORGOTTEN,
             0,
             Flaw::ForgottenAtTwo,
             "forgotten-at-two",
@@ -677,6 +719,14 @@ fn towards_clients() -> Vec<Box<dyn Exhibit>> {
             TWO,
             &["xA x?"],
             "nobody looks at the token",
+        ),
+        flaw(
+            READ_YOUR_WRITES,
+            Flaw::GapsCounted,
+            "gaps-counted",
+            TWO,
+            &["xA xB x?"],
+            "what is held back is counted, and what is missing before it with it",
         ),
         flaw(
             MONOTONIC_READS,

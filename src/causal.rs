@@ -26,8 +26,10 @@
 //!   was sent, and no two updates share a name. *FIFO order*: of one node's updates each node delivers
 //!   the next. *causal delivery*: it delivers none before its causes. *clock order iff happens-before*:
 //!   two stamps are ordered if and only if their updates are. *bounded hold-back queue*: it has room for
-//!   as many updates as is said, and for none that was delivered. *convergence*: nodes that have
-//!   delivered the same updates store the same. *everything is delivered everywhere*: in the calm, and
+//!   as many updates as is said, and for none that was delivered. *no needless delay*: no node holds back
+//!   an update whose causes it has delivered. *what is forgotten is everywhere*: a log forgets what all
+//!   members have delivered, and nothing else. *convergence*: nodes that have delivered the same updates
+//!   store the same. *everything is delivered everywhere*: in the calm, and
 //!   then no log keeps it. *survivors deliver alike*: so it is among those that stay up, of what one of
 //!   them has delivered. *read your writes*, *monotonic reads*, *monotonic writes* and *writes follow
 //!   reads*: of a client that carries its token. *causal convergence*: the histories of such clients
@@ -40,8 +42,8 @@
 //!   but by an empty value; puts that take effect once though the client repeats them; transactions.
 //! - **The textbook says.** `CausalConsistencyStore` (chapter 8, causal consistency) merges the clock of
 //!   what arrives before it asks whether that is the next, so that it never is
-//!   (`delivery_falls_when_the_clock_is_merged_first`); counts receipts in the clock that numbers its
-//!   updates (`delivery_falls_when_a_receipt_ticks`); judges a batch by one clock
+//!   (`no_needless_delay_falls_when_the_clock_is_merged_first`); counts receipts in the clock that numbers its
+//!   updates (`no_needless_delay_falls_when_a_receipt_ticks`); judges a batch by one clock
 //!   (`no_duplication_falls_when_a_batch_is_judged_by_one_clock`) and holds back what it has delivered
 //!   (`bounded_queue_falls_when_repeats_are_held`); calls equal clocks concurrent
 //!   (`calls_return_falls_when_equal_is_concurrent`); drops the counts of members that it did not know

@@ -8,9 +8,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use quorate::causal::{
-    Call, Causal, Durable, Event, Message, Timer, Update, Version, Volatile,
-};
+use quorate::causal::{Call, Causal, Durable, Event, Message, Timer, Update, Version, Volatile};
 use quorate::clock::{Stamp, Vector};
 use quorate::data::Map;
 use quorate::machine::{Machine, NodeId, Outbox, Output, State};
@@ -357,7 +355,9 @@ impl Flawed {
         let (dot, rank) = (version.dot(), version.rank());
         out.tell(Event::Delivered(update.clone()));
         out.arm(Timer::Push);
-        let Durable { clock, log, store, .. } = &mut state.durable;
+        let Durable {
+            clock, log, store, ..
+        } = &mut state.durable;
         clock.merge(&[(dot.node, dot.counter)].into_iter().collect());
         if store.get(&key).is_none_or(|old| old.rank() < rank) {
             store.insert(key, version);

@@ -308,6 +308,13 @@ impl Witness {
         self.demand(CONVERGENT, convergent(&histories).is_ok());
     }
 
+    /// True if the node has all that happened before this update, and has it not.
+    pub(super) fn lacks_nothing_but(&self, node: NodeId, dot: Dot) -> bool {
+        let has = self.has(node);
+        let sent = self.sent.get(&dot);
+        !has.contains(&dot) && sent.is_some_and(|sent| sent.past.is_subset(&has))
+    }
+
     // What shows that a world is not hollow.
 
     /// True if a node delivered an update of another one, and has one that happened before it and was
