@@ -4,10 +4,10 @@
 //! returned before whose call is not asked, unlike in [`crate::history`]. What is asked is whether
 //! effects were seen before their causes. Two answers to that:
 //!
-//! * [`causal`]: weak causal consistency (CC), the common core. Operations have a causal order, which
+//! * [`causal`]: weak causal consistency (`CC`), the common core. Operations have a causal order, which
 //!   extends that of the sessions; and each get, alone, can be explained by putting what is before it
 //!   in some order that respects it.
-//! * [`convergent`]: causal convergence (CCv). The same, and there is one order for all gets. It is what
+//! * [`convergent`]: causal convergence (`CCv`). The same, and there is one order for all gets. It is what
 //!   causal+ stores promise: Lloyd et al., SOSP 2011.
 //!
 //! The definitions are those of Bouajjani, Enea, Guerraoui and Hamza, *On Verifying Causal Consistency*,
@@ -27,8 +27,9 @@
 //! # Unknown outcomes
 //!
 //! A put that never returned may have taken effect, then or later, or not. It is after what its session
-//! had seen; it is before nothing that the session did next, for that was not told of it. A get that
-//! never returned says nothing, and has no place in a history.
+//! had seen; it is before nothing that the session did next, for that was not told of it. So it is a chain
+//! of its own, and counts among the *k*. A get that never returned says nothing, and has no place in a
+//! history.
 
 use std::collections::BTreeMap;
 use std::error::Error;

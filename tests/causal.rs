@@ -658,14 +658,17 @@ fn message() -> impl Strategy<Value = Message> {
 fn call() -> impl Strategy<Value = Call> {
     let value = prop_oneof![8 => "[AB]", 1 => "v{513}"];
     let word = (any::<bool>(), 0..8_u64, some_vector(), "[xy]", value);
-    word.prop_map(|(puts, ticket, token, key, value)| match puts {
-        true => Call::Put {
-            ticket,
-            token,
-            key,
-            value,
-        },
-        false => Call::Get { ticket, token, key },
+    word.prop_map(|(puts, ticket, token, key, value)| {
+        if puts {
+            Call::Put {
+                ticket,
+                token,
+                key,
+                value,
+            }
+        } else {
+            Call::Get { ticket, token, key }
+        }
     })
 }
 

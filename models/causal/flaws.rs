@@ -124,7 +124,7 @@ impl Machine for Flawed {
         let outputs = delegate(state, |state, out| self.right.on_call(state, call, out));
         state.durable.clock.merge(&clock);
         if self.flaw == Flaw::RankByOwnCount {
-            self.prefer(&mut store, &outputs);
+            prefer(&mut store, &outputs);
             state.durable.store = store;
         }
         self.pass_on(state, outputs, Some(&token), out);
@@ -144,10 +144,10 @@ impl Machine for Flawed {
         }
         let mut store = state.durable.store.clone();
         let outputs = delegate(state, |state, out| {
-            self.right.on_message(state, from, message, out)
+            self.right.on_message(state, from, message, out);
         });
         if self.flaw == Flaw::RankByOwnCount {
-            self.prefer(&mut store, &outputs);
+            prefer(&mut store, &outputs);
             state.durable.store = store;
         }
         self.pass_on(state, outputs, None, out);
@@ -334,20 +334,6 @@ impl Flawed {
         }
     }
 
-    /// What the store was, with what was told since: of two versions the one with the larger count of
-    /// its own node stays.
-    fn prefer(&self, store: &mut Map<String, Version>, outputs: &[Output<Self>]) {
-        let by_count = |version: &Version| (version.dot().counter, version.origin);
-        for output in outputs {
-            if let Output::Event(Event::Sent(update) | Event::Delivered(update)) = output {
-                let Update { key, version } = update.clone();
-                if (store.get(&key)).is_none_or(|old| by_count(old) < by_count(&version)) {
-                    store.insert(key, version);
-                }
-            }
-        }
-    }
-
     /// Delivers an update, whatever is missing.
     fn deliver_anyway(&self, state: &mut State<Self>, update: &Update, out: &mut Outbox<Self>) {
         let (me, members) = (self.right.me, self.right.members);
@@ -365,6 +351,20 @@ impl Flawed {
         log.insert(dot, update.clone());
         let others = members.iter().filter(|node| *node != me);
         out.broadcast(others, &Message::Acknowledge(clock.clone()));
+    }
+}
+
+/// What the store was, with what was told since: of two versions the one with the larger count of
+/// its own node stays.
+fn prefer(store: &mut Map<String, Version>, outputs: &[Output<Flawed>]) {
+    let by_count = |version: &Version| (version.dot().counter, version.origin);
+    for output in outputs {
+        if let Output::Event(Event::Sent(update) | Event::Delivered(update)) = output {
+            let Update { key, version } = update.clone();
+            if (store.get(&key)).is_none_or(|old| by_count(old) < by_count(&version)) {
+                store.insert(key, version);
+            }
+        }
     }
 }
 

@@ -90,7 +90,7 @@ impl<M: Twin<Causal>> Machine for Roaming<M> {
         match self.before(call.ticket()) {
             Some(_) => state.volatile.early.push(call),
             None => self.act(state, out, |store, state, out| {
-                store.on_call(state, call, out)
+                store.on_call(state, call, out);
             }),
         }
     }
@@ -116,7 +116,7 @@ impl<M: Twin<Causal>> Machine for Roaming<M> {
                 let (Call::Put { token, .. } | Call::Get { token, .. }) = &mut call;
                 *token = given;
                 self.act(state, out, |store, state, out| {
-                    store.on_call(state, call, out)
+                    store.on_call(state, call, out);
                 });
             }
         }
@@ -131,7 +131,7 @@ impl<M: Twin<Causal>> Machine for Roaming<M> {
             }
         }
         self.act(state, out, |store, state, out| {
-            store.on_timer(state, timer, out)
+            store.on_timer(state, timer, out);
         });
     }
 
@@ -236,7 +236,7 @@ impl<M: Twin<Causal>> Machine for Mortal<M> {
 
     fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
         self.act(state, out, |store, state, out| {
-            store.on_call(state, call, out)
+            store.on_call(state, call, out);
         });
     }
 
@@ -248,13 +248,13 @@ impl<M: Twin<Causal>> Machine for Mortal<M> {
         out: &mut Outbox<Self>,
     ) {
         self.act(state, out, |store, state, out| {
-            store.on_message(state, from, message, out)
+            store.on_message(state, from, message, out);
         });
     }
 
     fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
         self.act(state, out, |store, state, out| {
-            store.on_timer(state, timer, out)
+            store.on_timer(state, timer, out);
         });
     }
 

@@ -216,9 +216,10 @@ impl Witness {
         let mut past: Dots = known.flat_map(|sent| sent.past.iter().copied()).collect();
         past.extend(&has);
         let ordered = self.sent.iter().all(|(other, sent)| {
-            let happened = match past.contains(other) {
-                true => Relation::Before,
-                false => Relation::Concurrent,
+            let happened = if past.contains(other) {
+                Relation::Before
+            } else {
+                Relation::Concurrent
             };
             sent.update.version.stamp.compare(&update.version.stamp) == happened
         });
