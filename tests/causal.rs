@@ -27,72 +27,72 @@ use quorate_models::yardstick::causal_broadcast::{
 
 #[test]
 fn promises_hold_with_two_nodes() {
-    holds("causal", "two-nodes", 0);
+    holds("causal", "two-nodes", 785);
 }
 
 #[test]
 fn promises_hold_with_an_answer_among_three_nodes() {
-    holds("causal", "answer", 0);
+    holds("causal", "answer", 8_134);
 }
 
 #[test]
 fn promises_hold_with_a_series_among_three_nodes() {
-    holds("causal", "series", 0);
+    holds("causal", "series", 6_434);
 }
 
 #[test]
 fn promises_hold_with_answers_to_answers_among_three_nodes() {
-    holds("causal", "answers", 0);
+    holds("causal", "answers", 2_049_329);
 }
 
 #[test]
 fn promises_hold_with_series_and_answers_among_three_nodes() {
-    holds("causal", "series-and-answers", 0);
+    holds("causal", "series-and-answers", 1_598_593);
 }
 
 #[test]
 fn promises_hold_with_conflicts_among_three_nodes() {
-    holds("causal", "conflicts", 0);
+    holds("causal", "conflicts", 48_565);
 }
 
 #[test]
 fn promises_hold_with_one_crash() {
-    holds("causal", "crash", 0);
+    holds("causal", "crash", 40_424);
 }
 
 #[test]
 fn promises_hold_with_one_cut_of_any_shape() {
-    holds("causal", "cut", 0);
+    holds("causal", "cut", 113_556);
 }
 
 #[test]
 fn promises_hold_when_one_update_is_held_at_most() {
-    holds("causal", "one-held", 0);
+    holds("causal", "one-held", 361);
 }
 
 #[test]
 fn survivors_deliver_alike_when_what_crashes_stays_dead() {
-    holds("causal", "survivors", 0);
+    holds("causal", "survivors", 100_672);
 }
 
 #[test]
 fn sessions_that_put_and_get_hold_with_the_token() {
-    holds("causal", "put-and-get", 0);
+    holds("causal", "put-and-get", 327_928);
 }
 
 #[test]
 fn sessions_that_get_twice_hold_with_the_token() {
-    holds("causal", "get-and-get", 0);
+    holds("causal", "get-and-get", 1_276);
 }
 
 #[test]
 fn sessions_that_put_twice_hold_with_the_token() {
-    holds("causal", "put-and-put", 0);
+    holds("causal", "put-and-put", 1_855);
 }
 
 #[test]
 fn sessions_that_get_and_put_hold_with_the_token() {
-    holds("causal", "get-and-put", 0);
+    holds("causal", "get-and-put", 29_549);
 }
 
 #[test]

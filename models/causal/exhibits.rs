@@ -339,11 +339,11 @@ fn towards_clients() -> Vec<Box<dyn Exhibit>> {
         ),
         flaw(
             CONVERGENT,
-            9,
+            6,
             Flaw::RankByOwnCount,
             "rank-by-own-count",
             TWO,
-            &["xA xB xC x?"],
+            &["xA xB x?"],
             "of two versions the later write of its own node stays, as the textbook numbers them",
         ),
     ]

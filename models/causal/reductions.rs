@@ -7,6 +7,7 @@ use quorate::machine::NodeId;
 
 use super::roaming::{Luggage, Store};
 use super::{Model, THREE, TWO, carrying, right};
+use crate::action::Cut;
 use crate::purge::{self, Discharged};
 use crate::snapshot::{Letter, Node};
 use crate::symmetry;
@@ -68,6 +69,7 @@ pub fn obligations() -> Result<Vec<Discharged>, String> {
         purge::obligations(|| right("purged", THREE, &["xA"]))?,
         purge::obligations(|| right("purged", TWO, &["xA xB", "xC"]))?,
         purge::obligations(|| right("purged", TWO, &["xA", "yB"]).crashes(TWO.all(), 1))?,
+        purge::obligations(|| right("purged", TWO, &["xA", "yB"]).cuts(Cut::all(2), 1))?,
         purge::obligations(|| carrying("purged", TWO, &["xA", "x? yB"]))?,
     ])
 }
