@@ -29,12 +29,11 @@
 //!   as many updates as is said, and for none that was delivered. *no needless delay*: no node holds back
 //!   an update whose causes it has delivered. *what is forgotten is everywhere*: a log forgets what all
 //!   members have delivered, and nothing else. *convergence*: nodes that have delivered the same updates
-//!   store the same. *everything is delivered everywhere*: in the calm, and
-//!   then no log keeps it. *survivors deliver alike*: so it is among those that stay up, of what one of
-//!   them has delivered. *read your writes*, *monotonic reads*, *monotonic writes* and *writes follow
-//!   reads*: of a client that carries its token. *causal convergence*: the histories of such clients
-//!   are causally consistent, with one order of concurrent puts. *calls return*: in the calm, every call
-//!   does.
+//!   store the same. *everything is delivered everywhere*: in the calm, and then no log keeps it.
+//!   *survivors deliver alike*: so it is among those that stay up, of what one of them has delivered.
+//!   *read your writes*, *monotonic reads*, *monotonic writes* and *writes follow reads*: of a client that
+//!   carries its token. *causal convergence*: the histories of such clients are causally consistent, with
+//!   one order of concurrent puts. *calls return*: in the calm, every call does.
 //! - **Assumes.** A disk keeps what it acknowledged; members crash and restart, and do not lie; clients do
 //!   not forge tokens. Of the network and of time, nothing.
 //! - **Leaves out.** Changing the members: one that never comes back keeps every log from shrinking.
@@ -42,8 +41,8 @@
 //!   but by an empty value; puts that take effect once though the client repeats them; transactions.
 //! - **The textbook says.** `CausalConsistencyStore` (chapter 8, causal consistency) merges the clock of
 //!   what arrives before it asks whether that is the next, so that it never is
-//!   (`no_needless_delay_falls_when_the_clock_is_merged_first`); counts receipts in the clock that numbers its
-//!   updates (`no_needless_delay_falls_when_a_receipt_ticks`); judges a batch by one clock
+//!   (`no_needless_delay_falls_when_the_clock_is_merged_first`); counts receipts in the clock that numbers
+//!   its updates (`no_needless_delay_falls_when_a_receipt_ticks`); judges a batch by one clock
 //!   (`no_duplication_falls_when_a_batch_is_judged_by_one_clock`) and holds back what it has delivered
 //!   (`bounded_queue_falls_when_repeats_are_held`); calls equal clocks concurrent
 //!   (`calls_return_falls_when_equal_is_concurrent`); drops the counts of members that it did not know
@@ -59,15 +58,17 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{Dot, Stamp, Vector};
+use crate::clock::{Stamp, Vector};
 use crate::data::{Map, NodeSet, Seq};
 use crate::machine::{Machine, NodeId, Outbox, State};
 
 mod disk;
+mod stability;
 mod update;
 
+use stability::alarm;
+
 pub use disk::{Change, Durable};
-use update::is_counted;
 pub use update::{COUNT_MAX, KEY_BYTES_MAX, Update, VALUE_BYTES_MAX, Version};
 
 /// How many calls wait at one node before it refuses more.
@@ -356,13 +357,6 @@ impl Causal {
         self.answer_waiting(state, out);
     }
 
-    /// A member has delivered so much.
-    fn on_acknowledge(&self, state: &mut State<Self>, from: NodeId, clock: &Vector) {
-        if is_counted(clock, self.members) {
-            self.learn(&mut state.durable, from, clock);
-        }
-    }
-
     /// An update of another node takes effect here.
     fn deliver(&self, state: &mut State<Self>, update: Update, out: &mut Outbox<Self>) {
         state.volatile.held.remove(&update.version.rank());
@@ -454,62 +448,6 @@ impl Causal {
         }
     }
 
-    /// A member is known to have delivered so much.
-    fn learn(&self, durable: &mut Durable, member: NodeId, clock: &Vector) {
-        if durable.learn(member, clock) {
-            self.settle(durable);
-        }
-    }
-
-    /// §5.3: what has become stable need not be kept.
-    fn settle(&self, durable: &mut Durable) {
-        let stable = self.stable(durable);
-        if stable != durable.stable {
-            durable.forget(stable);
-        }
-    }
-
-    /// What all members are known to have delivered.
-    fn stable(&self, durable: &Durable) -> Vector {
-        let count = |origin| {
-            let known = |member| (durable.known.get(&member)).map_or(0, |clock| clock.get(origin));
-            let counts = self.others().iter().map(known);
-            counts.fold(durable.clock.get(origin), u64::min)
-        };
-        let counts = self.members.iter().map(|origin| (origin, count(origin)));
-        counts.filter(|(_, count)| *count > 0).collect()
-    }
-
-    /// Sends each member the first updates that it is not known to have, as it can deliver them: causes
-    /// first, so that none need be held back however few are sent.
-    fn push(&self, durable: &Durable, out: &mut Outbox<Self>) {
-        for member in self.others() {
-            let mut clock = durable.known.get(&member).cloned().unwrap_or_default();
-            for _ in 0..PUSHED_MAX {
-                let next = |origin| {
-                    let counter = clock.get(origin).checked_add(1)?;
-                    let dot = Dot {
-                        node: origin,
-                        counter,
-                    };
-                    let update = durable.log.get(&dot)?;
-                    update.version.is_next(&clock).then(|| update.clone())
-                };
-                let Some(update) = self.members.iter().find_map(next) else {
-                    break; // It has them all.
-                };
-                clock.merge(&update.version.stamp);
-                out.send(member, Message::Update(update));
-            }
-        }
-    }
-
-    /// What this node has of the others. They learn of its own updates from those.
-    fn acknowledgement(&self, clock: &Vector) -> Message {
-        let others = clock.iter().filter(|(node, _)| *node != self.me);
-        Message::Acknowledge(others.collect())
-    }
-
     fn others(&self) -> NodeSet {
         let mut others = self.members;
         others.remove(self.me);
@@ -527,14 +465,5 @@ impl Causal {
             return Some(Refusal::Behind); // The disk has lost what the session has seen.
         }
         (state.volatile.waiting.len() >= WAITING_MAX).then_some(Refusal::Busy)
-    }
-}
-
-/// The alarm is armed while some member may not have what is in the log.
-fn alarm(was_idle: bool, durable: &Durable, out: &mut Outbox<Causal>) {
-    match (was_idle, durable.log.is_empty()) {
-        (true, false) => out.arm(Timer::Push),
-        (false, true) => out.disarm(Timer::Push),
-        (true, true) | (false, false) => {}
     }
 }
