@@ -360,7 +360,8 @@ fn long_histories_are_checked() {
     }
     assert_eq!(convergent(&history), Ok(()));
     // One get, long after, sees what was overwritten long before.
-    history[0].push(got("x", first_put(&history, "x")));
+    let first = first_put(&history, "x");
+    history[0].push(got("x", first));
     assert!(matches!(causal(&history), Err(Pattern::Overwritten { .. })));
 }
 
