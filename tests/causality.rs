@@ -227,9 +227,10 @@ impl Definition {
                         .copied()
                         .filter(|(a, b)| chosen(*a, *b))
                         .collect();
-                    match converges {
-                        true => explains(&past),
-                        false => orders(&past, &before).any(|order| explains(&order)),
+                    if converges {
+                        explains(&past)
+                    } else {
+                        orders(&past, &before).any(|order| explains(&order))
                     }
                 })
         })
