@@ -2,7 +2,7 @@
 //!
 //! There are two kinds of worlds. In one, clients put and nothing more is asked: what the nodes promise
 //! each other is checked, without tokens. In the other, clients carry their tokens from node to node
-//! ([`roaming`]): what is promised to them is checked.
+//! (`models/causal/roaming.rs`): what is promised to them is checked.
 
 use quorate::causal::{Call, Causal};
 use quorate::clock::{Dot, Vector};

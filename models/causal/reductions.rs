@@ -59,7 +59,7 @@ pub(super) fn purged_but_tokens<M: Store<Message = Luggage>>(world: Model<M>) ->
     )
 }
 
-/// What [`World::purging`] owes in small worlds.
+/// What [`World::purging`](crate::world::World::purging) owes in small worlds.
 ///
 /// # Errors
 ///
