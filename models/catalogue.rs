@@ -18,7 +18,7 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{clock, commit, gossip, merkle, raft, register, service, store, story, sync};
+use crate::{causal, clock, commit, gossip, merkle, raft, register, service, store, story, sync};
 
 mod reference;
 
@@ -466,6 +466,7 @@ pub fn protocols() -> Vec<Protocol> {
         merkle::protocol(),
         sync::protocol(),
         gossip::protocol(),
+        causal::protocol(),
     ]
 }
 

@@ -5,6 +5,8 @@ pub mod action;
 pub mod audit;
 pub mod calm;
 pub mod catalogue;
+pub mod causal;
+pub mod causality;
 pub mod clock;
 pub mod commit;
 pub mod diagram;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::ghost::NoGhost;
 use crate::world::World;
 
+pub mod causal_broadcast;
 pub mod paxos_commit;
 
 /// Gray and Lamport's `TwoPhase`, in their own abstraction: nobody fails, and whatever a node may do

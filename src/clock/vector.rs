@@ -32,7 +32,7 @@ use crate::machine::NodeId;
 /// # Ok::<(), quorate::clock::Exhausted>(())
 /// ```
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "Map<NodeId, u64>")]
+#[serde(try_from = "Map<NodeId, u64>", into = "Map<NodeId, u64>")]
 pub struct Vector(Map<NodeId, u64>);
 
 /// How two events, versions or stamps stand to each other. Exactly one is the case.
@@ -143,6 +143,12 @@ impl FromIterator<(NodeId, u64)> for Vector {
             vector.raise(node, count);
         }
         vector
+    }
+}
+
+impl From<Vector> for Map<NodeId, u64> {
+    fn from(vector: Vector) -> Self {
+        vector.0
     }
 }
 
