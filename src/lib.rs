@@ -21,6 +21,7 @@ extern crate alloc;
 pub mod clock;
 pub mod commit;
 pub mod data;
+pub mod lease;
 pub mod machine;
 pub mod merkle;
 pub mod quorum;
