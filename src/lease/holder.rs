@@ -205,6 +205,9 @@ impl Lease {
         let Some(holding) = &mut state.volatile.holding else {
             return; // Counted no more: the term may be over.
         };
+        if epoch != holding.epoch {
+            return; // No authority of ours extends another lease.
+        }
         let renewing = holding.renewing.take_if(|one| Some(one.number) == number);
         if let Some(Renewing { ticket, number }) = renewing {
             let before = core::mem::replace(&mut holding.number, number);
