@@ -18,7 +18,7 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{clock, commit, merkle, raft, register, service, story, sync};
+use crate::{clock, commit, lease, merkle, raft, register, service, story, sync};
 
 mod reference;
 
@@ -471,6 +471,7 @@ pub fn protocols() -> Vec<Protocol> {
         service::protocol(),
         merkle::protocol(),
         sync::protocol(),
+        lease::protocol(),
     ]
 }
 

@@ -13,6 +13,7 @@ pub mod flaw;
 pub mod ghost;
 pub mod history;
 pub mod laws;
+pub mod lease;
 mod memory;
 pub mod merkle;
 pub mod path;

@@ -103,10 +103,7 @@ impl fmt::Debug for Ledger {
             (self.drifted, "a clock was worse than the bound"),
             (self.extended, "a lease was extended"),
             (self.overlapped, "two held at once"),
-            (
-                self.overlapped_by_drift,
-                "two held at once, by a bad clock",
-            ),
+            (self.overlapped_by_drift, "two held at once, by a bad clock"),
             (self.reused, "a token was used again"),
             (self.fell, "a smaller token was accepted"),
             (self.interleaved, "holders interleaved"),
