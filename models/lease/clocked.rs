@@ -18,14 +18,15 @@ use quorate::data::Map;
 use quorate::machine::{Machine, NodeId, Outbox, Output, State, Value};
 use serde::{Deserialize, Serialize};
 
+/// A machine some of whose alarms are timed.
+pub trait Timely: Machine {
+    /// True if safety rests on when this one rings. The others ring at any time.
+    fn is_timed(timer: &Self::Timer) -> bool;
+}
+
 /// A machine whose timed alarms ring by its clock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Clocked<M: Machine> {
-    /// The machine.
-    pub inner: M,
-    /// Which alarms are timed. The others ring at any time.
-    pub is_timed: fn(&M::Timer) -> bool,
-}
+pub struct Clocked<M>(pub M);
 
 /// An alarm of the machine, or a tick of its clock.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -75,7 +76,7 @@ pub struct Timed<V, T: Ord> {
     pub left: Map<T, (u64, u64)>,
 }
 
-impl<M: Machine> Clocked<M> {
+impl<M: Timely> Clocked<M> {
     /// Lets the machine act, and keeps account of its timed alarms.
     fn act(
         &self,
@@ -88,7 +89,7 @@ impl<M: Machine> Clocked<M> {
             volatile: state.volatile.volatile.clone(),
         };
         let mut said = Outbox::default();
-        act(&self.inner, &mut inner, &mut said);
+        act(&self.0, &mut inner, &mut said);
         state.durable = inner.durable;
         state.volatile.volatile = inner.volatile;
         self.pass_on(&mut state.volatile.left, &mut said, out);
@@ -104,8 +105,8 @@ impl<M: Machine> Clocked<M> {
             match output {
                 Output::Send { to, message } => out.send(to, message),
                 Output::Event(event) => out.tell(Told::Event(event)),
-                Output::Arm(timer) if (self.is_timed)(&timer) => {
-                    let Range { start, end } = self.inner.delay(&timer);
+                Output::Arm(timer) if M::is_timed(&timer) => {
+                    let Range { start, end } = self.0.delay(&timer);
                     let ticks = (start.as_millis(), end.as_millis() - 1);
                     let ticks = (u64::try_from(ticks.0), u64::try_from(ticks.1));
                     let (Ok(least), Ok(most)) = ticks else {
@@ -140,7 +141,7 @@ impl<M: Machine> Clocked<M> {
     }
 }
 
-impl<M: Machine> Machine for Clocked<M> {
+impl<M: Timely> Machine for Clocked<M> {
     type Call = M::Call;
     type Message = M::Message;
     type Timer = Beat<M::Timer>;
@@ -150,7 +151,7 @@ impl<M: Machine> Machine for Clocked<M> {
 
     fn boot(&self, durable: &mut M::Durable, out: &mut Outbox<Self>) -> Self::Volatile {
         let mut said = Outbox::default();
-        let volatile = self.inner.boot(durable, &mut said);
+        let volatile = self.0.boot(durable, &mut said);
         let mut left = Map::new();
         self.pass_on(&mut left, &mut said, out);
         Timed { volatile, left }
@@ -200,15 +201,13 @@ impl<M: Machine> Machine for Clocked<M> {
         match beat {
             // In the calm all clocks keep good time, and what is to ring rings.
             Beat::Tick => Duration::from_millis(1)..Duration::from_micros(1_001),
-            Beat::Alarm(timer) if (self.is_timed)(timer) => {
-                Duration::ZERO..Duration::from_micros(1)
-            }
-            Beat::Alarm(timer) => self.inner.delay(timer),
+            Beat::Alarm(timer) if M::is_timed(timer) => Duration::ZERO..Duration::from_micros(1),
+            Beat::Alarm(timer) => self.0.delay(timer),
         }
     }
 
     fn holds(&self, state: &State<Self>) -> bool {
-        self.inner.holds(&State {
+        self.0.holds(&State {
             durable: state.durable.clone(),
             volatile: state.volatile.volatile.clone(),
         })

@@ -7,7 +7,7 @@ use std::fmt;
 use quorate::lease::{Call, Ending, Epoch, Event, Request};
 use quorate::machine::{Machine, NodeId};
 
-use super::clocked::{Clocked, Told};
+use super::clocked::{Clocked, Timely, Told};
 use crate::ghost::Ghost;
 
 /// What is known of clocks.
@@ -245,7 +245,7 @@ impl Ledger {
     }
 }
 
-impl<M: Machine<Call = Call, Event = Event>> Ghost<Clocked<M>> for Ledger {
+impl<M: Timely + Machine<Call = Call, Event = Event>> Ghost<Clocked<M>> for Ledger {
     fn ticket(call: &Call) -> Option<u64> {
         let (Call::Acquire { ticket } | Call::Renew { ticket } | Call::Write { ticket, .. }) = call;
         Some(*ticket)

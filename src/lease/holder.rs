@@ -200,6 +200,7 @@ impl Lease {
                 writes: 0,
                 writing: None,
             });
+            rest(state, out);
             return;
         }
         let Some(holding) = &mut state.volatile.holding else {
@@ -216,6 +217,7 @@ impl Lease {
             let request = named(state, before);
             out.tell(Event::Stopped { request });
             out.tell(done(ticket, Ending::Renewed));
+            rest(state, out);
         }
     }
 
@@ -250,11 +252,13 @@ impl Lease {
             self.got_nothing(state, out);
             return;
         }
-        let is_held = |holding: &Holding| holding.number == number;
-        if state.volatile.holding.as_ref().is_some_and(is_held) {
+        // The alarm of a renewal is as good: what was counted from before that is over, too.
+        let is_counted = |holding: &Holding| {
+            let renewing = holding.renewing.as_ref();
+            holding.number == number || renewing.is_some_and(|one| one.number == number)
+        };
+        if state.volatile.holding.as_ref().is_some_and(is_counted) {
             stop_holding(state, Ending::Unknown, out);
-        } else {
-            give_up_renewing(state, number, out);
         }
     }
 
@@ -327,14 +331,14 @@ impl Lease {
         let writing = holding.and_then(|holding| holding.writing.take());
         if let Some(Writing { ticket, .. }) = writing {
             out.tell(done(ticket, Ending::Written));
+            rest(state, out);
         }
     }
 
     /// A later holder has written: this one's clock, or the authority's, is worse than was assumed.
     pub(super) fn on_fenced(state: &mut State<Self>, epoch: Epoch, out: &mut Outbox<Self>) {
         let holding = state.volatile.holding.as_ref();
-        if let Some(holding) = holding.filter(|holding| holding.epoch == epoch) {
-            out.disarm(Timer::Stop(holding.number));
+        if holding.is_some_and(|holding| holding.epoch == epoch) {
             stop_holding(state, Ending::Fenced, out);
         }
     }
@@ -344,13 +348,13 @@ impl Lease {
 fn stop_holding(state: &mut State<Lease>, ending: Ending, out: &mut Outbox<Lease>) {
     let renewing = (state.volatile.holding.as_ref()).and_then(|one| one.renewing.clone());
     if let Some(Renewing { number, .. }) = renewing {
-        out.disarm(Timer::Stop(number));
         give_up_renewing(state, number, out);
     }
     let Some(holding) = state.volatile.holding.take() else {
         return;
     };
     out.disarm(Timer::Retry);
+    out.disarm(Timer::Stop(holding.number));
     let request = named(state, holding.number);
     out.tell(Event::Stopped { request });
     if let Some(Writing { ticket, .. }) = holding.writing {
@@ -367,6 +371,15 @@ fn give_up_renewing(state: &mut State<Lease>, number: u64, out: &mut Outbox<Leas
         let request = named(state, number);
         out.tell(Event::Stopped { request });
         out.tell(done(ticket, Ending::GaveUp));
+        rest(state, out);
+    }
+}
+
+/// Nothing is said again once everything is answered.
+fn rest(state: &State<Lease>, out: &mut Outbox<Lease>) {
+    let holding = state.volatile.holding.as_ref();
+    if holding.is_some_and(|holding| holding.renewing.is_none() && holding.writing.is_none()) {
+        out.disarm(Timer::Retry);
     }
 }
 
