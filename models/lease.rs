@@ -35,7 +35,7 @@ pub const NEVER_FALL: &str = "accepted tokens never fall";
 pub const NO_INTERLEAVING: &str = "holders do not interleave";
 /// A write is refused only for a larger token.
 pub const ONLY_DEPOSED: &str = "only the deposed are refused";
-/// In the calm another node that asks gets the lease, whoever crashed while it held.
+/// In the calm a node that alone asks gets the lease, whoever held it and crashed.
 pub const PASSES_ON: &str = "a lease passes on";
 /// In the calm every call at a live node returns.
 pub const CALLS_RETURN: &str = "calls return";
@@ -195,12 +195,13 @@ fn nobody_waits(clients: &[Client]) -> bool {
     clients.iter().all(|client| client.waiting.is_none())
 }
 
-/// A world with an heir: a client that has not called yet, in whatever state the others have left
-/// everything, crashed or not, calls in the calm and gets the lease.
+/// A world with an heir: a client that has not called yet. When all others have, and wait for nothing,
+/// then in whatever state they left everything, crashed or not, the heir calls in the calm and gets the
+/// lease.
 ///
-/// It is promised of every state in which the heir has not called: of others it cannot be, for the
-/// adversary may have lost all that it asked. And if the node that the heir is to ask, which in the calm
-/// is the second, holds or asks already by another's call, then it is no other node.
+/// Where the heir has called already this cannot be promised, for the adversary may have lost all that
+/// it asked; nor where others still ask, for it may be they who get it. And the node that the heir is
+/// to ask, which in the calm is the second, must not hold itself.
 fn succession<M: Twin<Lease>>(
     name: &str,
     bounds: Bounds,
@@ -214,12 +215,13 @@ fn succession<M: Twin<Lease>>(
     let heir = bounds.clients.len();
     scripted(name, bounds, Some(HEIR), make)
         .always(PASSES_ON, move |snapshot| {
-            let has_called = snapshot.clients.get(heir) != Some(&IDLE);
-            let asks_itself = (snapshot.nodes[1].up()).is_some_and(|state| {
-                let holder = &state.volatile.volatile;
-                holder.acquiring.is_some() || holder.holding.is_some()
-            });
-            has_called || asks_itself || calm::rounds(&heirs, snapshot, ROUNDS, &goal).is_some()
+            let (others, last) = snapshot.clients.split_at(heir);
+            let others_are_done = (others.iter().zip(bounds.clients))
+                .all(|(client, calls)| client.waiting.is_none() && made(*client) == calls.len());
+            let asks_itself = (snapshot.nodes[1].up())
+                .is_some_and(|state| state.volatile.volatile.holding.is_some());
+            let is_promised = others_are_done && last == [IDLE] && !asks_itself;
+            !is_promised || calm::rounds(&heirs, snapshot, ROUNDS, &goal).is_some()
         })
         .sometimes(
             "a node that held has crashed, and the heir has not called",
@@ -234,6 +236,11 @@ fn succession<M: Twin<Lease>>(
                 is_owned && snapshot.clients.get(heir) == Some(&IDLE)
             },
         )
+}
+
+/// How many calls it has made, of which none is under way.
+fn made(client: Client) -> usize {
+    usize::try_from(client.next).unwrap_or(usize::MAX)
 }
 
 /// A client that has not called.
@@ -269,6 +276,18 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
         Claimed::holds(0, 0, || {
             right("renewal", bounds(&["AR", "A"], 1, 0))
                 .says("one acquires and renews, one acquires")
+        }),
+        Claimed::holds(0, 0, || {
+            right("renewal-crash", bounds(&["ARW", "AW"], 1, 1))
+                .says("one acquires, renews and writes, one acquires and writes; one crash of any")
+        }),
+        Claimed::holds(0, 0, || {
+            right("attempts", bounds(&["AW", "AW"], 2, 0))
+                .says("two acquire and write; who gets nothing asks again, once")
+        }),
+        Claimed::holds_deep(0, 0, || {
+            right("two-crashes", bounds(&["AW", "AW"], 1, 2))
+                .says("two acquire and write; two crashes of any")
         }),
         Claimed::holds(0, 0, || {
             succession("succession", bounds(&["A"], 2, 1), |right| right).says(

@@ -19,8 +19,8 @@
 //!   before it. *accepted tokens never fall*: the resource never accepts a smaller token than one that
 //!   it has accepted. *holders do not interleave*: once another lease has written, an earlier one no
 //!   longer does. *only the deposed are refused*: the resource refuses a write only for a larger token
-//!   that it has accepted. *a lease passes on*: whoever crashes while it holds, in the calm another node
-//!   that asks gets the lease. *calls return*: in the calm, every call at a live node returns.
+//!   that it has accepted. *a lease passes on*: whoever held it, and crashed or not, in the calm a
+//!   node that alone asks gets it. *calls return*: in the calm, every call at a live node returns.
 //! - **Assumes.** Disks keep what they acknowledged; nodes crash and restart, and do not lie. Of clocks,
 //!   for *one holder at a time* alone: while the authority's counts a term `T`, a holder's counts at
 //!   least `T` less the drift that was allowed, and an alarm rings no later than it may. A process that
@@ -29,10 +29,11 @@
 //!   several nodes, which is a replicated log that this machine would be the commands of.
 //! - **The textbook says.** `SplitBrainPrevention` and `LeaderFollowerReplication` (chapter 8) have
 //!   neither leases nor tokens: a node that was put aside goes on writing, and what it had under way is
-//!   applied after its successor's (`holders_interleave_falls_without_the_fence`).
+//!   applied after its successor's (`no_interleaving_falls_without_the_fence`).
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use core::ops::Range;
 use core::time::Duration;
 
@@ -53,18 +54,28 @@ pub use resource::Resource;
 pub const VALUE_BYTES_MAX: usize = 768;
 
 /// A fencing token: the number of a lease. No two have one; later leases have larger ones.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Epoch(pub u64);
 
+impl fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "e{}", self.0)
+    }
+}
+
 /// A node's name for one of its requests. Later ones are larger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Request {
     /// How often the node had booted.
     pub incarnation: u64,
     /// How many requests it had made since.
     pub number: u64,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.incarnation, self.number)
+    }
 }
 
 /// One node: the authority, the resource, or one that may hold the lease.
@@ -80,7 +91,8 @@ pub struct Lease {
     pub holders: NodeSet,
     /// The term `T` of a lease on the authority's clock, in milliseconds.
     pub term_ms: u64,
-    /// By how much less a holder's clock may count in that time: `ρT`, in milliseconds.
+    /// By how much less a holder's clock may count in that time: `ρT`, in milliseconds. Less than the
+    /// term.
     pub drift_ms: u64,
     /// How often one call to acquire asks, before it is given up.
     pub attempts: u32,

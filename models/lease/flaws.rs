@@ -125,7 +125,10 @@ impl Machine for Flawed {
     fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
         match (self.flaw, &timer) {
             (Flaw::NeverStops, Timer::Stop(number))
-                if (state.volatile.holding.as_ref()).is_some_and(|one| one.number == *number) => {}
+                if (state.volatile.holding.as_ref()).is_some_and(|one| one.number == *number) =>
+            {
+                out.arm(timer); // Its clock ticks on, whoever looks at it.
+            }
             (Flaw::NeverExpires, Timer::Expire)
             | (Flaw::DenialIsFinal, Timer::Again)
             | (Flaw::WaitsWithoutEnd, Timer::Retry | Timer::Stop(_)) => {}
