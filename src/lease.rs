@@ -17,7 +17,7 @@
 //! - **Promises.** *one holder at a time*: no two nodes hold the lease at once, while no holder's clock
 //!   loses more than is allowed on the authority's in a term. *each lease has a larger token* than all
 //!   before it. *accepted tokens never fall*: the resource never accepts a smaller token than one that
-//!   it has accepted. *holders do not interleave*: once another lease has written, an earlier one no
+//!   it has accepted. *holders do not interleave*: once a later holder has written, an earlier one no
 //!   longer does. *only the deposed are refused*: the resource refuses a write only for a larger token
 //!   that it has accepted. *a lease passes on*: whoever held it, and crashed or not, in the calm a
 //!   node that alone asks gets it. *calls return*: in the calm, every call at a live node returns.

@@ -63,7 +63,7 @@ pub struct Ledger {
     pub reused: bool,
     /// A smaller token was accepted than one before.
     pub fell: bool,
-    /// A writer wrote after one that came after it.
+    /// A writer wrote after another node that had come after it.
     pub interleaved: bool,
     /// A write was refused.
     pub refused: bool,
@@ -200,7 +200,8 @@ impl Ledger {
         let (_, epoch) = writer;
         self.fell |= epoch < self.accepted;
         self.accepted = self.accepted.max(epoch);
-        self.interleaved |= self.past.contains(&writer);
+        let is_anothers = self.writer.is_some_and(|(last, _)| last != writer.0);
+        self.interleaved |= is_anothers && self.past.contains(&writer);
         if let Some(before) = self.writer.replace(writer)
             && before != writer
         {
