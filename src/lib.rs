@@ -28,6 +28,7 @@ pub mod quorum;
 pub mod raft;
 pub mod register;
 pub mod service;
+pub mod split_brain;
 pub mod sync;
 #[cfg(feature = "udp")]
 pub mod udp;
