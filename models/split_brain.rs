@@ -1,0 +1,302 @@
+//! What is claimed of [`quorate::split_brain`]: of the machine, here, in [`theatre`]s; of the resolvers
+//! in [`views`], where all views are tried.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use quorate::data::NodeSet;
+use quorate::machine::NodeId;
+use quorate::split_brain::{
+    Answer, Call, Event, SplitBrain, Standing, Strategy, Timing, Verdict, resolve,
+};
+
+use crate::action::Cut;
+use crate::catalogue::{Claimed, Exhibit, Protocol};
+use crate::flaw::Twin;
+use crate::ghost::Ghost;
+use crate::snapshot::Snapshot;
+use crate::world::World;
+
+mod flaws;
+pub mod theatre;
+pub mod views;
+
+use flaws::{Flaw, Flawed};
+use theatre::{Line, Scene, Theatre};
+
+/// When a node has taken over, nobody outside its side serves.
+pub const ONE_SIDE: &str = "one side";
+/// Who has stepped aside does not serve.
+pub const ASIDE: &str = "aside is aside";
+/// When a cut stays, whoever is to take over does, and everybody else steps aside.
+pub const GOES_ON: &str = "a side goes on";
+/// When everybody hears everybody, everybody serves.
+pub const REJOIN: &str = "rejoin";
+
+/// How the nodes stand, as they told, and whether one that had stepped aside served.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub struct Stands {
+    standing: BTreeMap<NodeId, Standing>,
+    aside_serves: bool,
+    aside_refuses: bool,
+}
+
+impl fmt::Debug for Stands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut comma = "";
+        for (node, standing) in &self.standing {
+            let event = Event::Stands(*standing);
+            write!(f, "{comma}{:?}", Line { node: *node, event })?;
+            comma = "; ";
+        }
+        if self.aside_serves {
+            write!(f, "; and one that is aside serves")?;
+        }
+        Ok(())
+    }
+}
+
+impl Stands {
+    /// All stand aside when they boot, and say so no more.
+    fn of(&self, node: NodeId) -> Standing {
+        *self.standing.get(&node).unwrap_or(&Standing::Aside)
+    }
+
+    /// True if whoever has taken over did so from nodes that do not serve.
+    fn has_one_side(&self) -> bool {
+        self.standing.values().all(|standing| match standing {
+            Standing::TookOver(side) => (self.standing.iter())
+                .all(|(node, other)| side.contains(*node) || *other == Standing::Aside),
+            Standing::Whole | Standing::Unsure | Standing::Stays | Standing::Aside => true,
+        })
+    }
+
+    fn some(&self, is: impl Fn(Standing) -> bool) -> bool {
+        self.standing.values().any(|standing| is(*standing))
+    }
+}
+
+impl<M: Twin<SplitBrain>> Ghost<Theatre<M>> for Stands {
+    fn ticket(_: &Call) -> Option<u64> {
+        None
+    }
+
+    fn finished(_: &Line) -> Option<u64> {
+        None
+    }
+
+    fn on_event(&mut self, _: NodeId, Line { node, event }: &Line) {
+        match event {
+            Event::Stands(standing) => {
+                self.standing.insert(*node, *standing);
+            }
+            Event::Answered { answer, .. } => {
+                let is_aside = self.of(*node) == Standing::Aside;
+                self.aside_serves |= is_aside && *answer == Answer::Serve;
+                self.aside_refuses |= is_aside && *answer == Answer::Refuse;
+            }
+        }
+    }
+}
+
+/// Promises and worlds are stated for the right machine and for its flawed twins alike.
+type Model<M> = World<Theatre<M>, Stands>;
+
+/// In milliseconds, of which each is a tick. It is sound, and no margin that is smaller is.
+pub const TIMING: Timing = Timing {
+    beat_ms: 1,
+    missing_ms: 2,
+    settle_ms: 2,
+    limit_ms: 3,
+    margin_ms: 7,
+};
+
+/// How many alarms ring in the calm before a cut is healed, at most: after that it counts for nothing.
+const UNHEALED: u32 = 60;
+/// How many ring until it is healed and everybody is back.
+const HEALED: u32 = 200;
+
+/// The bounds of a world.
+struct Bounds {
+    nodes: usize,
+    strategy: Strategy,
+    cuts: Vec<Cut>,
+    cuts_max: u32,
+    timing: Timing,
+}
+
+fn bounds(nodes: usize, strategy: Strategy, cuts_max: u32) -> Bounds {
+    let count = u64::try_from(nodes).expect("a few");
+    Bounds {
+        nodes,
+        strategy,
+        cuts: Cut::all(count),
+        cuts_max,
+        timing: TIMING,
+    }
+}
+
+/// A world in which everything is promised.
+fn world<M: Twin<SplitBrain>>(
+    name: &str,
+    bounds: Bounds,
+    make: impl Fn(SplitBrain) -> M,
+) -> Model<M> {
+    let Bounds {
+        nodes,
+        strategy,
+        cuts,
+        cuts_max,
+        timing,
+    } = bounds;
+    let members = NodeSet::first(nodes);
+    let node = |me| {
+        make(SplitBrain {
+            me,
+            members,
+            strategy: strategy.clone(),
+            timing,
+        })
+    };
+    let theatre = Theatre {
+        actors: members.iter().map(node).collect(),
+        cuts,
+        cuts_max,
+    };
+    let stage = theatre.clone();
+    World::new(name, vec![theatre], Stands::default())
+        .always_told(ONE_SIDE, |told| told.ghost.has_one_side())
+        .always_told(ASIDE, |told| !told.ghost.aside_serves)
+        .recovers(GOES_ON, UNHEALED, move |snapshot| {
+            scene(snapshot).is_some_and(|scene| is_as_settled(&stage, &strategy, scene))
+        })
+        .recovers(REJOIN, HEALED, |snapshot| {
+            scene(snapshot).is_some_and(|scene| {
+                let mut actors = scene.actors.iter();
+                scene.cut.is_none() && actors.all(|one| one.volatile.standing == Standing::Whole)
+            })
+        })
+        .sometimes_told("a side has taken over", |told| {
+            told.ghost.some(|standing| matches!(standing, Standing::TookOver(_)))
+        })
+        .sometimes_told("one that is aside is asked, and refuses", |told| {
+            told.ghost.aside_refuses
+        })
+        .sometimes_told("everybody serves", |told| {
+            !told.ghost.standing.is_empty() && !told.ghost.some(|one| one != Standing::Whole)
+        })
+}
+
+fn scene<M: Twin<SplitBrain>>(snapshot: &Snapshot<Theatre<M>, Stands>) -> Option<&Scene> {
+    Some(&snapshot.nodes[0].up()?.volatile)
+}
+
+/// Goal of *a side goes on*: every node stands as the right resolver has it by how links are now.
+fn is_as_settled<M: Twin<SplitBrain>>(
+    theatre: &Theatre<M>,
+    strategy: &Strategy,
+    scene: &Scene,
+) -> bool {
+    (0..).map(NodeId).zip(&scene.actors).all(|(node, actor)| {
+        let view = theatre.settled_view(scene, node);
+        let expected = match (view.is_whole(), resolve(strategy, &view), view.side()) {
+            (true, ..) => Standing::Whole,
+            (false, Verdict::Stay, Some(side)) => Standing::TookOver(side),
+            (false, ..) => Standing::Aside,
+        };
+        actor.volatile.standing == expected
+    })
+}
+
+/// Split-brain prevention, its worlds and its flaws.
+pub fn protocol() -> Protocol {
+    Protocol {
+        name: "split_brain",
+        summary: "split-brain prevention: each node decides alone which side of a cut goes on",
+        worlds: worlds(),
+        flaws: flaws(),
+    }
+}
+
+fn right(name: &str, bounds: Bounds) -> Model<SplitBrain> {
+    world(name, bounds, |right| right)
+}
+
+fn worlds() -> Vec<Box<dyn Exhibit>> {
+    vec![
+        Claimed::holds(0, 0, || {
+            right("two", bounds(2, Strategy::KeepMajority, 2))
+                .says("two nodes, of which the lower is kept; two cuts of any shape")
+        }),
+        Claimed::holds(0, 0, || {
+            right("three", bounds(3, Strategy::KeepMajority, 1))
+                .says("three nodes, of which a majority is kept; one cut of any shape")
+        }),
+        Claimed::holds(0, 0, || {
+            right("three-two-cuts", bounds(3, Strategy::KeepMajority, 2))
+                .says("the same, and two cuts")
+        }),
+        Claimed::holds(0, 0, || {
+            right("three-quorum", bounds(3, Strategy::StaticQuorum(2), 1))
+                .says("three nodes, of which two are a quorum; one cut of any shape")
+        }),
+    ]
+}
+
+fn flawed(flaw: Flaw, name: &str, bounds: Bounds) -> Model<Flawed> {
+    world(name, bounds, move |right| Flawed { right, flaw })
+}
+
+fn flaws() -> Vec<Box<dyn Exhibit>> {
+    let majority = |nodes| bounds(nodes, Strategy::KeepMajority, 1);
+    vec![
+        Claimed::falls(ONE_SIDE, 0, move || {
+            flawed(Flaw::AnyQuorum, "any-quorum", majority(2))
+                .says("a quorum is whatever is configured: one of two, as the textbook allows")
+        }),
+        Claimed::falls(ONE_SIDE, 0, move || {
+            flawed(Flaw::MajorityOfTheHeard, "majority-of-the-heard", majority(2))
+                .says("a majority is counted of those that are heard, the others being taken for removed")
+        }),
+        Claimed::falls(ONE_SIDE, 0, move || {
+            flawed(Flaw::TieUndecided, "tie-undecided", majority(2))
+                .says("of two halves neither is told to stop")
+        }),
+        Claimed::falls(ONE_SIDE, 0, move || {
+            flawed(Flaw::HearingIsBeingHeard, "hearing-is-being-heard", majority(3))
+                .says("whom a node hears it takes for one that hears it, as the textbook does")
+        }),
+        Claimed::falls(ONE_SIDE, 0, move || {
+            flawed(Flaw::NoMargin, "no-margin", majority(3))
+                .says("who stays takes over at once")
+        }),
+        Claimed::falls(ONE_SIDE, 0, move || {
+            let mute = Bounds {
+                cuts: vec![
+                    Cut::Mute(NodeSet::from_iter([NodeId(0)])),
+                    Cut::Isolate(NodeId(0)),
+                ],
+                cuts_max: 5,
+                ..majority(3)
+            };
+            flawed(Flaw::NoLimit, "no-limit", mute)
+                .says("a node whose view goes on changing goes on serving")
+        }),
+        Claimed::falls(ASIDE, 0, move || {
+            flawed(Flaw::AsideServes, "aside-serves", majority(2))
+                .says("to be aside is a status that nobody asks for, as in the textbook")
+        }),
+        Claimed::falls(REJOIN, 0, move || {
+            flawed(Flaw::AsideForGood, "aside-for-good", majority(2))
+                .says("who has stepped aside is not brought back, as in the textbook")
+        }),
+        Claimed::falls(REJOIN, 0, move || {
+            flawed(Flaw::BeatsToTheHeard, "beats-to-the-heard", majority(2))
+                .says("heartbeats go to those that are heard, so that no two who have lost each other meet again")
+        }),
+        Claimed::falls(GOES_ON, 0, move || {
+            flawed(Flaw::NobodyStays, "nobody-stays", majority(3))
+                .says("whoever misses somebody steps aside, though a majority is together")
+        }),
+    ]
+}
