@@ -18,7 +18,7 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{clock, commit, lease, merkle, raft, register, service, story, sync};
+use crate::{clock, commit, lease, merkle, raft, register, service, split_brain, story, sync};
 
 mod reference;
 
@@ -472,6 +472,7 @@ pub fn protocols() -> Vec<Protocol> {
         merkle::protocol(),
         sync::protocol(),
         lease::protocol(),
+        split_brain::protocol(),
     ]
 }
 

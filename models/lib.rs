@@ -25,6 +25,7 @@ pub mod service;
 pub mod shared;
 pub mod simulate;
 pub mod snapshot;
+pub mod split_brain;
 pub mod story;
 pub mod symmetry;
 pub mod sync;

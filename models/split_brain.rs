@@ -57,11 +57,6 @@ impl fmt::Debug for Stands {
 }
 
 impl Stands {
-    /// All stand aside when they boot, and say so no more.
-    fn of(&self, node: NodeId) -> Standing {
-        *self.standing.get(&node).unwrap_or(&Standing::Aside)
-    }
-
     /// True if whoever has taken over did so from nodes that do not serve.
     fn has_one_side(&self) -> bool {
         self.standing.values().all(|standing| match standing {
@@ -91,7 +86,7 @@ impl<M: Twin<SplitBrain>> Ghost<Theatre<M>> for Stands {
                 self.standing.insert(*node, *standing);
             }
             Event::Answered { answer, .. } => {
-                let is_aside = self.of(*node) == Standing::Aside;
+                let is_aside = self.standing.get(node) == Some(&Standing::Aside);
                 self.aside_serves |= is_aside && *answer == Answer::Serve;
                 self.aside_refuses |= is_aside && *answer == Answer::Refuse;
             }
@@ -177,7 +172,8 @@ fn world<M: Twin<SplitBrain>>(
             })
         })
         .sometimes_told("a side has taken over", |told| {
-            told.ghost.some(|standing| matches!(standing, Standing::TookOver(_)))
+            told.ghost
+                .some(|standing| matches!(standing, Standing::TookOver(_)))
         })
         .sometimes_told("one that is aside is asked, and refuses", |told| {
             told.ghost.aside_refuses
@@ -251,36 +247,127 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
     let majority = |nodes| bounds(nodes, Strategy::KeepMajority, 1);
     vec![
         Claimed::falls(ONE_SIDE, 0, move || {
-            flawed(Flaw::AnyQuorum, "any-quorum", majority(2))
-                .says("a quorum is whatever is configured: one of two, as the textbook allows")
+            let halves = Bounds {
+                cuts: vec![Cut::Split(NodeSet::first(2))],
+                ..majority(4)
+            };
+            flawed(Flaw::AnyQuorum, "any-quorum", halves)
+                .says("a quorum is what is configured: two of four, as the textbook allows")
         }),
         Claimed::falls(ONE_SIDE, 0, move || {
-            flawed(Flaw::MajorityOfTheHeard, "majority-of-the-heard", majority(2))
-                .says("a majority is counted of those that are heard, the others being taken for removed")
+            flawed(
+                Flaw::MajorityOfTheHeard,
+                "majority-of-the-heard",
+                majority(3),
+            )
+            .says(
+                "a majority is counted of those that are heard, the others being taken for removed",
+            )
         }),
         Claimed::falls(ONE_SIDE, 0, move || {
             flawed(Flaw::TieUndecided, "tie-undecided", majority(2))
                 .says("of two halves neither is told to stop")
         }),
         Claimed::falls(ONE_SIDE, 0, move || {
-            flawed(Flaw::HearingIsBeingHeard, "hearing-is-being-heard", majority(3))
-                .says("whom a node hears it takes for one that hears it, as the textbook does")
+            flawed(
+                Flaw::HearingIsBeingHeard,
+                "hearing-is-being-heard",
+                majority(3),
+            )
+            .says("whom a node hears it takes for one that hears it, as the textbook does")
         }),
         Claimed::falls(ONE_SIDE, 0, move || {
-            flawed(Flaw::NoMargin, "no-margin", majority(3))
-                .says("who stays takes over at once")
+            flawed(Flaw::NoMargin, "no-margin", majority(3)).says("who stays takes over at once")
         }),
         Claimed::falls(ONE_SIDE, 0, move || {
+            let timing = Timing {
+                settle_ms: 4,
+                limit_ms: 5,
+                ..TIMING
+            };
             let mute = Bounds {
                 cuts: vec![
                     Cut::Mute(NodeSet::from_iter([NodeId(0)])),
                     Cut::Isolate(NodeId(0)),
                 ],
-                cuts_max: 5,
+                cuts_max: 6,
+                timing,
                 ..majority(3)
             };
             flawed(Flaw::NoLimit, "no-limit", mute)
                 .says("a node whose view goes on changing goes on serving")
+        }),
+        Claimed::falls(ONE_SIDE, 0, move || {
+            let timing = Timing {
+                margin_ms: 1,
+                ..TIMING
+            };
+            let mute = Bounds {
+                timing,
+                cuts_max: 2,
+                ..majority(3)
+            };
+            right("margin-1", mute).says("the margin is shorter than others may take to step aside")
+        }),
+        Claimed::falls(ONE_SIDE, 0, move || {
+            let timing = Timing {
+                margin_ms: 2,
+                ..TIMING
+            };
+            let mute = Bounds {
+                timing,
+                cuts_max: 2,
+                ..majority(3)
+            };
+            right("margin-2", mute).says("the margin is shorter than others may take to step aside")
+        }),
+        Claimed::falls(ONE_SIDE, 0, move || {
+            let timing = Timing {
+                margin_ms: 3,
+                ..TIMING
+            };
+            let mute = Bounds {
+                timing,
+                cuts_max: 2,
+                ..majority(3)
+            };
+            right("margin-3", mute).says("the margin is shorter than others may take to step aside")
+        }),
+        Claimed::falls(ONE_SIDE, 0, move || {
+            let timing = Timing {
+                margin_ms: 4,
+                ..TIMING
+            };
+            let mute = Bounds {
+                timing,
+                cuts_max: 2,
+                ..majority(3)
+            };
+            right("margin-4", mute).says("the margin is shorter than others may take to step aside")
+        }),
+        Claimed::falls(ONE_SIDE, 0, move || {
+            let timing = Timing {
+                margin_ms: 5,
+                ..TIMING
+            };
+            let mute = Bounds {
+                timing,
+                cuts_max: 2,
+                ..majority(3)
+            };
+            right("margin-5", mute).says("the margin is shorter than others may take to step aside")
+        }),
+        Claimed::falls(ONE_SIDE, 0, move || {
+            let timing = Timing {
+                margin_ms: 6,
+                ..TIMING
+            };
+            let mute = Bounds {
+                timing,
+                cuts_max: 2,
+                ..majority(3)
+            };
+            right("margin-6", mute).says("the margin is shorter than others may take to step aside")
         }),
         Claimed::falls(ASIDE, 0, move || {
             flawed(Flaw::AsideServes, "aside-serves", majority(2))

@@ -79,9 +79,17 @@ pub struct Scene {
 
 /// The letters of the nodes on the stage.
 fn lettered(text: &str) -> String {
-    let letters = [("n0", "A"), ("n1", "B"), ("n2", "C"), ("n3", "D"), ("n4", "E")];
+    let letters = [
+        ("n0", "A"),
+        ("n1", "B"),
+        ("n2", "C"),
+        ("n3", "D"),
+        ("n4", "E"),
+    ];
     let text = text.to_owned();
-    letters.iter().fold(text, |text, (id, letter)| text.replace(id, letter))
+    letters
+        .iter()
+        .fold(text, |text, (id, letter)| text.replace(id, letter))
 }
 
 impl fmt::Debug for Act {
@@ -153,9 +161,10 @@ impl<M: Twin<SplitBrain>> Theatre<M> {
     fn play(&self, scene: &mut Scene, node: NodeId, input: Input<M>, out: &mut Outbox<Self>) {
         let mut waiting = VecDeque::from([(node, input)]);
         while let Some((node, input)) = waiting.pop_front() {
-            let (Some(machine), Some(actor)) =
-                (self.actors.get(place(node.0)), scene.actors.get_mut(place(node.0)))
-            else {
+            let (Some(machine), Some(actor)) = (
+                self.actors.get(place(node.0)),
+                scene.actors.get_mut(place(node.0)),
+            ) else {
                 continue;
             };
             let state = State {
@@ -177,14 +186,19 @@ impl<M: Twin<SplitBrain>> Theatre<M> {
     fn tick(&self, scene: &mut Scene, out: &mut Outbox<Self>) {
         for actor in &mut scene.actors {
             actor.left = (actor.left.iter())
-                .map(|(timer, (least, most))| (*timer, (least.saturating_sub(1), most.saturating_sub(1))))
+                .map(|(timer, (least, most))| {
+                    (*timer, (least.saturating_sub(1), most.saturating_sub(1)))
+                })
                 .collect();
         }
         loop {
-            let due = (0..).map(NodeId).zip(&scene.actors).flat_map(|(node, actor)| {
-                let due = (actor.left.iter()).filter(|(_, (_, most))| *most == 0);
-                due.map(move |(timer, _)| (*timer, node))
-            });
+            let due = (0..)
+                .map(NodeId)
+                .zip(&scene.actors)
+                .flat_map(|(node, actor)| {
+                    let due = (actor.left.iter()).filter(|(_, (_, most))| *most == 0);
+                    due.map(move |(timer, _)| (*timer, node))
+                });
             let Some((timer, node)) = due.min() else {
                 return;
             };
@@ -219,7 +233,9 @@ fn perform<M: Twin<SplitBrain>>(
             Output::Arm(timer) => {
                 let Range { start, end } = machine.delay(&timer);
                 let ticks = |delay: Duration| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-                actor.left.insert(timer, (ticks(start), ticks(end).saturating_sub(1)));
+                actor
+                    .left
+                    .insert(timer, (ticks(start), ticks(end).saturating_sub(1)));
             }
             Output::Disarm(timer) => {
                 actor.left.remove(&timer);
