@@ -18,7 +18,9 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{clock, commit, lease, merkle, raft, register, service, split_brain, story, sync};
+use crate::{
+    clock, commit, gossip, lease, merkle, raft, register, service, split_brain, story, sync,
+};
 
 mod reference;
 
@@ -224,16 +226,20 @@ impl<M: Machine, G: Ghost<M>> Claimed<M, G> {
         search(world, self.options(Options::default()), &mut unwatched).story
     }
 
-    fn surprise(&self, outcome: &Outcome<M>) -> Option<String> {
-        match (self.claim, &outcome.verdict) {
+    /// What differs from the claim: the verdict, the counts where they are comparable, or the steps.
+    fn surprise(
+        &self,
+        verdict: &Verdict,
+        counts: Option<(usize, usize)>,
+        story: Option<&Vec<Action<M>>>,
+    ) -> Option<String> {
+        match (self.claim, verdict) {
             (Claim::Holds { unique, generated }, Verdict::Exhausted) => {
-                let found = (outcome.unique, outcome.generated);
-                (found != (unique, generated)).then(|| {
-                    format!(
-                        "claimed {unique} states and {generated} transitions, found {} and {}",
-                        found.0, found.1
-                    )
-                })
+                let found = counts.filter(|found| *found != (unique, generated))?;
+                Some(format!(
+                    "claimed {unique} states and {generated} transitions, found {} and {}",
+                    found.0, found.1
+                ))
             }
             (Claim::Holds { .. }, Verdict::Bounded { cut_off, waiting }) => Some(format!(
                 "a boundary cut {cut_off} transitions off, and {waiting} states were not expanded"
@@ -242,7 +248,7 @@ impl<M: Machine, G: Ghost<M>> Claimed<M, G> {
                 Some(format!("claimed to hold, but {promise:?} fell"))
             }
             (Claim::Falls { promise, steps }, Verdict::Refuted { .. }) => {
-                let found = outcome.story.as_ref().map_or(0, Vec::len);
+                let found = story.map_or(0, Vec::len);
                 (found != steps).then(|| {
                     format!("claimed that {promise:?} falls in {steps} steps, found {found}")
                 })
@@ -332,7 +338,11 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
             refuted,
             story,
             surprise: self
-                .surprise(&outcome)
+                .surprise(
+                    &outcome.verdict,
+                    Some((outcome.unique, outcome.generated)),
+                    outcome.story.as_ref(),
+                )
                 .or_else(|| silence(&world, &outcome)),
         })
     }
@@ -358,24 +368,13 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
     fn check_by_stateright(&self) -> Report {
         let world = self.world();
         let found = reference::by_stateright(self.world());
-        let counts = (found.unique, found.generated);
-        let surprise = match (self.claim, &found.refuted) {
-            (Claim::Holds { unique, generated }, None) => {
-                let same = world.is_symmetric() || counts == (unique, generated);
-                (!same).then(|| {
-                    format!("claimed {unique} states and {generated} transitions, found {counts:?}")
-                })
-            }
-            (Claim::Holds { .. }, Some((promise, ..))) => {
-                Some(format!("claimed to hold, but {promise:?} fell"))
-            }
-            (Claim::Falls { steps, .. }, Some((_, _, story))) => (story.len() != steps)
-                .then(|| format!("claimed to fall in {steps} steps, found {}", story.len())),
-            (Claim::Falls { promise, .. }, None) => {
-                Some(format!("claimed to refute {promise:?}, which held"))
-            }
-        };
         let refuted = found.refuted.as_ref();
+        let verdict = refuted.map_or(Verdict::Exhausted, |(promise, ..)| Verdict::Refuted {
+            promise,
+        });
+        // stateright counts every mirror image.
+        let counts = (!world.is_symmetric()).then_some((found.unique, found.generated));
+        let surprise = self.surprise(&verdict, counts, refuted.map(|(.., story)| story));
         Report {
             world: world.name().into(),
             claim: self.claim,
@@ -387,11 +386,7 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
             collision: collision(found.unique),
             coverage: Vec::new(),
             promises: world.promises().len(),
-            verdict: if refuted.is_some() {
-                "REFUTED".into()
-            } else {
-                Verdict::Exhausted.to_string()
-            },
+            verdict: verdict.to_string(),
             refuted: refuted.map(|(promise, ..)| *promise),
             story: refuted.map(|(promise, kind, path)| {
                 story::page(&world, promise, *kind, path, story::Source::Search)
@@ -471,6 +466,7 @@ pub fn protocols() -> Vec<Protocol> {
         service::protocol(),
         merkle::protocol(),
         sync::protocol(),
+        gossip::protocol(),
         lease::protocol(),
         split_brain::protocol(),
     ]

@@ -11,6 +11,7 @@ pub mod diagram;
 pub mod engine;
 pub mod flaw;
 pub mod ghost;
+pub mod gossip;
 pub mod history;
 pub mod laws;
 pub mod lease;

@@ -12,9 +12,9 @@ use quorate::service::{
 
 use crate::catalogue::{Claimed, Exhibit, Protocol};
 use crate::flaw::Twin;
-use crate::ghost::Ghost;
+use crate::ghost::{Breaches, Ghost};
 use crate::purge::{self, Discharged};
-use crate::snapshot::{Client, Letter, Node, Snapshot};
+use crate::snapshot::{Letter, Node, Snapshot, nobody_waits};
 use crate::world::{Disk, World};
 
 mod flaws;
@@ -69,7 +69,7 @@ pub struct Book {
     done: Map<Session, (Add, i64)>,
     callers: Map<NodeId, Caller>,
     limits: Option<Limits>,
-    broken: Vec<&'static str>,
+    broken: Breaches,
     seen: BTreeSet<Sight>,
 }
 
@@ -122,10 +122,7 @@ impl fmt::Debug for Book {
                 caller.generation
             )?;
         }
-        if !self.broken.is_empty() {
-            write!(f, "; broken: {}", self.broken.join(", "))?;
-        }
-        Ok(())
+        write!(f, "{}", self.broken)
     }
 }
 
@@ -172,7 +169,7 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Book {
             Event::Closed { by, generation } => {
                 let caller = self.caller(node);
                 let fair = caller.open == Some(HalfOrNot::Half) && *by == caller.generation;
-                self.breaks(!fair, CLOSED_BY);
+                self.broken.note(!fair, CLOSED_BY);
                 self.sees(true, Sight::Closed);
                 self.turns(node, None, *generation);
             }
@@ -201,13 +198,6 @@ impl Book {
         self.callers.entry_or_insert_with(node, Caller::default)
     }
 
-    fn breaks(&mut self, broken: bool, promise: &'static str) {
-        if broken && !self.broken.contains(&promise) {
-            self.broken.push(promise);
-            self.broken.sort_unstable();
-        }
-    }
-
     fn sees(&mut self, seen: bool, sight: Sight) {
         if seen {
             self.seen.insert(sight);
@@ -226,8 +216,9 @@ impl Book {
         };
         let made = self.asked.values().any(asked);
         let before = self.done.get(&session).copied();
-        self.breaks(before.is_some_and(|(done, _)| done != operation), A_NAME);
-        self.breaks(!made || before.is_some(), DONE_ONCE);
+        self.broken
+            .note(before.is_some_and(|(done, _)| done != operation), A_NAME);
+        self.broken.note(!made || before.is_some(), DONE_ONCE);
         if before.is_none() {
             self.done.insert(session, (operation, sum));
         }
@@ -249,10 +240,11 @@ impl Book {
         let tenant = self.asked.get(&ticket).map(|(tenant, _)| *tenant);
         let crowd = tenant.map_or(0, |tenant| self.of_tenant(node, tenant));
         let half = caller.open == Some(HalfOrNot::Half);
-        self.breaks(caller.open == Some(HalfOrNot::Open), OPEN);
-        self.breaks(half && probes > limits.probes_max, FEW_PROBES);
-        self.breaks(caller.retries * 100 > paid, PAID);
-        self.breaks(crowd > limits.share, SHARES);
+        self.broken.note(caller.open == Some(HalfOrNot::Open), OPEN);
+        self.broken
+            .note(half && probes > limits.probes_max, FEW_PROBES);
+        self.broken.note(caller.retries * 100 > paid, PAID);
+        self.broken.note(crowd > limits.share, SHARES);
     }
 
     fn of_tenant(&self, node: NodeId, tenant: Tenant) -> usize {
@@ -272,8 +264,9 @@ impl Book {
         let ours = done.filter(|(operation, _)| *operation == request.operation);
         match outcome {
             Outcome::Done(sum) => {
-                self.breaks(done.is_some() && ours.is_none(), A_NAME);
-                self.breaks(ours.is_none_or(|(_, result)| result != sum), ONE_RESULT);
+                self.broken.note(done.is_some() && ours.is_none(), A_NAME);
+                self.broken
+                    .note(ours.is_none_or(|(_, result)| result != sum), ONE_RESULT);
                 let others = self
                     .asked
                     .iter()
@@ -291,7 +284,7 @@ impl Book {
         let share = self.limits.map_or(0, |limits| limits.share);
         let tenant = self.asked.get(&ticket).map(|(tenant, _)| *tenant);
         let under_way = tenant.map_or(0, |tenant| self.of_tenant(node, tenant));
-        self.breaks(under_way < share, NOBODY_SHED);
+        self.broken.note(under_way < share, NOBODY_SHED);
         self.sees(true, Sight::Shed);
     }
 }
@@ -417,7 +410,7 @@ fn world<M: Twin<Service>>(
         PAID,
     ];
     for promise in promises {
-        world = world.always_told(promise, move |told| !told.ghost.broken.contains(&promise));
+        world = world.always_told(promise, move |told| !told.ghost.broken.of(promise));
     }
     world
         .recovers_for_clients(CALLS_RETURN, ROUNDS, nobody_waits)
@@ -431,10 +424,6 @@ fn world<M: Twin<Service>>(
 
 /// How many alarms may ring in a calm: one for each attempt, and one for the breaker each time.
 const ROUNDS: u32 = 12;
-
-fn nobody_waits(clients: &[Client]) -> bool {
-    clients.iter().all(|client| client.waiting.is_none())
-}
 
 fn nothing_is_left<M: Twin<Service>>(snapshot: &Snapshot<M, Book>) -> bool {
     snapshot.nodes.iter().all(|node| {

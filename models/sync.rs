@@ -2,15 +2,16 @@
 
 use std::fmt;
 
+use quorate::clock::Stamp;
 use quorate::data::{Map, NodeSet};
 use quorate::machine::{Machine, NodeId, State};
 use quorate::merkle::keyed::{Place, Shape};
-use quorate::sync::{Call, Entry, Event, Message, Sync, Version};
+use quorate::sync::{Call, Entry, Event, Message, Sync};
 
 use crate::action::Cut;
 use crate::catalogue::{Claimed, Exhibit, Protocol};
 use crate::flaw::Twin;
-use crate::ghost::Ghost;
+use crate::ghost::{Breaches, Ghost};
 use crate::purge::{self, Discharged};
 use crate::snapshot::{Letter, Node, Snapshot};
 use crate::world::{Disk, World};
@@ -39,10 +40,10 @@ pub const TREE: &str = "the tree is that of the map";
 /// What replicas said that they stored.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Book {
-    values: Map<(String, Version), Option<String>>,
-    has: Map<(NodeId, String), Version>,
-    deleted: Map<(NodeId, String), Version>,
-    broken: Vec<&'static str>,
+    values: Map<(String, Stamp), Option<String>>,
+    has: Map<(NodeId, String), Stamp>,
+    deleted: Map<(NodeId, String), Stamp>,
+    broken: Breaches,
 }
 
 impl fmt::Debug for Book {
@@ -56,10 +57,7 @@ impl fmt::Debug for Book {
             let value = value.unwrap_or_else(|| "nothing".into());
             write!(f, "{separator}{node} has {key} = {value} of {version:?}")?;
         }
-        if !self.broken.is_empty() {
-            write!(f, "; broken: {}", self.broken.join(", "))?;
-        }
-        Ok(())
+        write!(f, "{}", self.broken)
     }
 }
 
@@ -91,24 +89,18 @@ impl Book {
     fn stored(&mut self, node: NodeId, key: &str, Entry { version, value }: &Entry) {
         let here = (node, key.to_owned());
         let before = self.has.insert(here.clone(), *version);
-        self.breaks(before > Some(*version), NOTHING_BACK);
+        self.broken.note(before > Some(*version), NOTHING_BACK);
         let of_version = (key.to_owned(), *version);
         let written = self
             .values
             .entry_or_insert_with(of_version, || value.clone());
         let other = written != value;
-        self.breaks(other, ONE_VALUE);
+        self.broken.note(other, ONE_VALUE);
         let deleted = self.deleted.get(&here).copied();
-        self.breaks(value.is_some() && deleted > Some(*version), NO_RESURRECTION);
+        self.broken
+            .note(value.is_some() && deleted > Some(*version), NO_RESURRECTION);
         if value.is_none() {
             self.deleted.insert(here, *version);
-        }
-    }
-
-    fn breaks(&mut self, broken: bool, promise: &'static str) {
-        if broken && !self.broken.contains(&promise) {
-            self.broken.push(promise);
-            self.broken.sort_unstable();
         }
     }
 
@@ -199,7 +191,7 @@ fn world<M: Twin<Sync<Spelled>>>(
         world = world.client(script(writes, &mut tickets));
     }
     for promise in [NOTHING_BACK, ONE_VALUE, NO_RESURRECTION] {
-        world = world.always_told(promise, move |told| !told.ghost.broken.contains(&promise));
+        world = world.always_told(promise, move |told| !told.ghost.broken.of(promise));
     }
     world
         .always(STAYS, stays)
@@ -238,8 +230,7 @@ fn all_are_equal<M: Twin<Sync<Spelled>>>(snapshot: &Snapshot<M, Book>) -> bool {
 
 fn stays<M: Twin<Sync<Spelled>>>(snapshot: &Snapshot<M, Book>) -> bool {
     snapshot.ghost.has.iter().all(|((node, key), version)| {
-        let place = usize::try_from(node.0).unwrap_or(usize::MAX);
-        let disk = snapshot.nodes.get(place).and_then(|node| node.durable());
+        let disk = snapshot.node(*node).and_then(|node| node.durable());
         let entry = disk.and_then(|disk| disk.entries.get(key));
         entry.is_some_and(|entry| entry.version >= *version)
     })

@@ -5,7 +5,7 @@
 //! where digests differ the two go down the tree, a level a message, and at the bottom send each other the
 //! entries that are newer.
 //!
-//! - **Source.** The walk is that of Dynamo (DeCandia et al., SOSP 2007, §4.7) and of Riak's hash trees, by
+//! - **Source.** The walk is that of Dynamo (`DeCandia` et al., SOSP 2007, §4.7) and of Riak's hash trees, by
 //!   messages that carry all that is needed to answer them. The tree is a prefix tree over hashed keys, and
 //!   so independent of history, as Merkle search trees are (Auvolat and Taïani, SRDS 2019).
 //! - **Promises.** *converged*: in the calm all replicas become equal, from every state, however the walks
@@ -32,6 +32,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Stamp;
 use crate::data::{Map, NodeSet};
 use crate::machine::{self, Machine, NodeId, Outbox, State};
 use crate::merkle::keyed::{Keyed, Place, Places, Shape};
@@ -78,28 +79,12 @@ pub enum Call {
     },
 }
 
-/// When a value was written: a Lamport time and who wrote, in this order. A total order that respects
-/// causality: who writes has seen a smaller time of everything that it knows.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Version {
-    /// The time.
-    pub time: u64,
-    /// Who wrote.
-    pub node: NodeId,
-}
-
-/// As in a sentence, for states and stories are read by people.
-impl fmt::Debug for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.time, self.node)
-    }
-}
-
 /// What a replica has of a key.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Entry {
-    /// When it was written.
-    pub version: Version,
+    /// When it was written, and where. Who writes has seen a smaller time of everything that it knows, so
+    /// that the order of stamps respects causality.
+    pub version: Stamp,
     /// The value; none if the key was deleted.
     pub value: Option<String>,
 }
@@ -136,7 +121,7 @@ pub enum Message<D: machine::Value> {
         /// Where.
         place: Place,
         /// The keys and their versions.
-        versions: Vec<(String, Version)>,
+        versions: Vec<(String, Stamp)>,
     },
     /// Send me these.
     Pull {
@@ -174,7 +159,7 @@ pub enum Event {
         /// The caller's name for it.
         ticket: u64,
         /// Its version.
-        version: Version,
+        version: Stamp,
     },
     /// This is the value of the key, here.
     Got {
@@ -243,7 +228,7 @@ impl<H: Places> Machine for Sync<H> {
     type Volatile = Volatile<H::Digest>;
 
     fn boot(&self, durable: &mut Durable, out: &mut Outbox<Self>) -> Self::Volatile {
-        for peer in self.peers.iter() {
+        for peer in self.peers {
             out.arm(Timer::Compare(peer));
         }
         Volatile {
@@ -263,7 +248,7 @@ impl<H: Places> Machine for Sync<H> {
                 let Some(time) = time.filter(|_| fits(&key, value.as_ref())) else {
                     return out.tell(Event::Refused { ticket });
                 };
-                let version = Version {
+                let version = Stamp {
                     time,
                     node: self.me,
                 };
@@ -370,7 +355,7 @@ impl<H: Places> Sync<H> {
         out.send(to, message);
     }
 
-    fn versions(&self, state: &State<Self>, place: Place) -> Vec<(String, Version)> {
+    fn versions(&self, state: &State<Self>, place: Place) -> Vec<(String, Stamp)> {
         let few = usize::try_from(BUCKET_MAX).unwrap_or(usize::MAX);
         let keys = state.volatile.tree.keys(self.shape, place).take(few);
         let version = |key: &String| Some((key.clone(), state.durable.entries.get(key)?.version));
@@ -407,10 +392,10 @@ impl<H: Places> Sync<H> {
         state: &State<Self>,
         from: NodeId,
         place: Place,
-        versions: Vec<(String, Version)>,
+        versions: Vec<(String, Stamp)>,
         out: &mut Outbox<Self>,
     ) {
-        let offered: Map<String, Version> = versions.into_iter().collect();
+        let offered: Map<String, Stamp> = versions.into_iter().collect();
         let known = |key: &String| state.durable.entries.get(key).map(|entry| entry.version);
         let newer = offered
             .iter()

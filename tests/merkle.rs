@@ -642,7 +642,7 @@ fn one_move() -> impl Strategy<Value = Move<Follower<follower::RightRule>>> {
             head.size = size;
             follower::Word::Heard { head }
         }
-        word => word,
+        word @ (follower::Word::Answer { .. } | follower::Word::Heard { .. }) => word,
     });
     let whims = [
         follower::Whim::Append,

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
+use quorate::clock::Stamp;
 use quorate::data::NodeSet;
 use quorate::machine::{Input, NodeId, Output, State, Step, boot, step};
 use quorate::merkle::keyed::{Keyed, Place, Places, Shape};
 use quorate::merkle::{Hasher, Sha256};
-use quorate::sync::{BUCKET_MAX, Call, Entry, Event, Message, Sync, Timer, Version};
+use quorate::sync::{BUCKET_MAX, Call, Entry, Event, Message, Sync, Timer};
 use quorate_models::laws::{self, Move};
 use quorate_models::sync::{self, Spelled, Spelling};
 use quorate_models::testing::{audits, discharges, holds, refutes};
@@ -186,15 +187,12 @@ proptest! {
         let mut grown: Keyed<String> = Keyed::default();
         let mut map = BTreeMap::new();
         for (key, value) in changes {
-            match value {
-                Some(value) => {
-                    grown.insert(&Crowded, shape, &key, leaf(&key, value));
-                    map.insert(key, value);
-                }
-                None => {
-                    grown.remove(&Crowded, shape, &key);
-                    map.remove(&key);
-                }
+            if let Some(value) = value {
+                grown.insert(&Crowded, shape, &key, leaf(&key, value));
+                map.insert(key, value);
+            } else {
+                grown.remove(&Crowded, shape, &key);
+                map.remove(&key);
             }
             prop_assert_eq!(&grown, &tree(shape, &map));
             prop_assert_eq!(grown.len(), map.len());
@@ -417,7 +415,7 @@ fn what_is_too_long_or_too_late_is_refused_and_changes_nothing() {
     let late = Message::Push {
         key: "key".into(),
         entry: Entry {
-            version: Version {
+            version: Stamp {
                 time: u64::MAX,
                 node: NodeId(9),
             },
@@ -436,7 +434,7 @@ fn entry() -> impl Strategy<Value = Entry> {
     let time = prop_oneof![8 => 0_u64..4, 1 => any::<u64>()];
     let value = proptest::option::of(prop_oneof![8 => "[xy]", 1 => "v{769}"]);
     (time, 0_u64..3, value).prop_map(|(time, node, value)| Entry {
-        version: Version {
+        version: Stamp {
             time,
             node: NodeId(node),
         },

@@ -77,7 +77,6 @@ impl Count {
             states_max: Some(states_max),
             ..Options::default()
         };
-        // What the promises are costs time and changes no count.
         let outcome = search(world, options, &mut unwatched);
         if outcome.waiting == 0 {
             Self::Exactly(outcome.unique)
@@ -92,6 +91,7 @@ pub(super) fn factors<M: Machine, G: Ghost<M>>(
     make: impl Fn() -> World<M, G>,
     states_max: usize,
 ) -> Factors {
+    // Promises cost time and change no count.
     let world = || make().only(&[]);
     let (symmetric, purged) = (world().is_symmetric(), world().is_purged());
     let count = |world: World<M, G>| Count::of(&world, states_max);

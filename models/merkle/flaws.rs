@@ -39,15 +39,12 @@ impl follower::Rule for FlawedFollower {
         proof: &Consistency<Term>,
     ) -> bool {
         let right = |older, newer| follower::RightRule.extends(older, newer, claimed, proof);
-        let is_theirs = |is: fn(&Head<Term>, &Head<Term>, &(Term, Term)) -> bool| {
-            let roots = roots(&Free, older, newer.size, &proof.0);
-            claimed == older.size && roots.is_some_and(|roots| is(older, newer, &roots))
-        };
+        let led_to = roots(&Free, older, newer.size, &proof.0).filter(|_| claimed == older.size);
         match self {
             Self::SizeFromTheProof => claimed == 0 || right(older, newer),
             Self::EitherWay => right(older, newer) || right(newer, older),
-            Self::OlderRootUnchecked => is_theirs(|_, newer, (_, new)| *new == newer.root),
-            Self::NewerRootUnchecked => is_theirs(|older, _, (old, _)| *old == older.root),
+            Self::OlderRootUnchecked => led_to.is_some_and(|(_, new)| new == newer.root),
+            Self::NewerRootUnchecked => led_to.is_some_and(|(old, _)| old == older.root),
             Self::EqualNeedsAProof
             | Self::HeadForgotten
             | Self::LargerIsNewer

@@ -357,9 +357,7 @@ impl Settings {
             };
             let node = NodeId(member.id);
             let at = address(&alloc::format!("{node}, for clients,"), clients)?;
-            if let Some((other, _)) = addresses.iter().find(|(_, other)| **other == at) {
-                return Err(ConfigurationError::DuplicateAddress(*other, node, at));
-            }
+            distinct(&addresses, node, at)?;
             addresses.insert(node, at);
         }
         Ok(addresses)
@@ -387,11 +385,7 @@ impl Settings {
                     address: member.address.clone(),
                 });
             }
-            let mut earlier = addresses.iter();
-            if let Some((other, _)) = earlier.find(|(other, at)| **at == address && **other != node)
-            {
-                return Err(ConfigurationError::DuplicateAddress(*other, node, address));
-            }
+            distinct(&addresses, node, address)?;
             if addresses.insert(node, address).is_some() {
                 return Err(ConfigurationError::DuplicateId(member.id));
             }
@@ -401,6 +395,19 @@ impl Settings {
             count if count == 0 || count == addresses.len() => Ok(addresses),
             _ => Err(ConfigurationError::MixedFamilies),
         }
+    }
+}
+
+/// Nobody else has the address.
+fn distinct(
+    addresses: &BTreeMap<NodeId, SocketAddr>,
+    node: NodeId,
+    address: SocketAddr,
+) -> Result<(), ConfigurationError> {
+    let mut others = addresses.iter().filter(|(other, _)| **other != node);
+    match others.find(|(_, at)| **at == address) {
+        Some((other, _)) => Err(ConfigurationError::DuplicateAddress(*other, node, address)),
+        None => Ok(()),
     }
 }
 
