@@ -14,7 +14,7 @@ use crate::calm;
 use crate::catalogue::{Claimed, Exhibit, Protocol};
 use crate::flaw::Twin;
 use crate::promise::Condition;
-use crate::snapshot::{Client, Snapshot};
+use crate::snapshot::{Client, Snapshot, nobody_waits};
 use crate::world::{Disk, World};
 
 pub mod clocked;
@@ -190,11 +190,6 @@ fn promised<M: Twin<Lease>>(world: Model<M>, bounds: Bounds) -> Model<M> {
         })
 }
 
-/// Goal of *calls return*: nobody waits.
-fn nobody_waits(clients: &[Client]) -> bool {
-    clients.iter().all(|client| client.waiting.is_none())
-}
-
 /// A world with an heir: a client that has not called yet. When all others have, and wait for nothing,
 /// then in whatever state they left everything, crashed or not, the heir calls in the calm and gets the
 /// lease.
@@ -290,9 +285,11 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
                 .says("two acquire and write; two crashes of any")
         }),
         Claimed::holds(475_434, 1_842_323, || {
-            succession("succession", bounds(&["A"], 2, 1), |right| right).says(
-                "one acquires, and may crash; an heir acquires, if need be at a second attempt",
-            )
+            succession("succession", bounds(&["A"], 2, 1), |right| right)
+                .never("ring Retry")
+                .says(
+                    "one acquires, and may crash; an heir acquires, if need be at a second attempt",
+                )
         }),
     ]
 }
@@ -389,14 +386,14 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
                 right,
                 flaw,
             })
-            .says("a lease is over when its holder says so, which one that crashed does not")
+            .says("a lease is over when its holder says so, which one that crashed does not: from here an heir asks in vain")
         }),
         Claimed::falls(PASSES_ON, 2, || {
             let flaw = Flaw::DenialIsFinal;
             succession("denial-is-final", bounds(&["A"], 2, 1), move |right| {
                 Flawed { right, flaw }
             })
-            .says("who is denied once does not ask again")
+            .says("who is denied once does not ask again: from here an heir that is denied gets no lease, though it is over soon")
         }),
         Claimed::falls(CALLS_RETURN, 1, || {
             flawed(
