@@ -117,6 +117,7 @@ struct Bounds {
     strategy: Strategy,
     cuts: Vec<Cut>,
     cuts_max: u32,
+    crashes_max: u32,
     timing: Timing,
 }
 
@@ -127,6 +128,7 @@ fn bounds(nodes: usize, strategy: Strategy, cuts_max: u32) -> Bounds {
         strategy,
         cuts: Cut::all(count),
         cuts_max,
+        crashes_max: 0,
         timing: TIMING,
     }
 }
@@ -142,6 +144,7 @@ fn world<M: Twin<SplitBrain>>(
         strategy,
         cuts,
         cuts_max,
+        crashes_max,
         timing,
     } = bounds;
     let members = NodeSet::first(nodes);
@@ -157,6 +160,7 @@ fn world<M: Twin<SplitBrain>>(
         actors: members.iter().map(node).collect(),
         cuts,
         cuts_max,
+        crashes_max,
     };
     let stage = theatre.clone();
     World::new(name, vec![theatre], Stands::default())
@@ -233,6 +237,14 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
                 .says("the same, and two cuts")
         }),
         Claimed::holds(0, 0, || {
+            right("three-crash", Bounds { crashes_max: 1, ..bounds(3, Strategy::KeepMajority, 1)})
+                .says("the same, one cut and one crash")
+        }),
+        Claimed::holds(0, 0, || {
+            right("four", bounds(4, Strategy::KeepMajority, 1))
+                .says("the same, and two cuts")
+        }),
+        Claimed::holds(0, 0, || {
             right("three-quorum", bounds(3, Strategy::StaticQuorum(2), 1))
                 .says("three nodes, of which two are a quorum; one cut of any shape")
         }),
@@ -298,76 +310,60 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
                 .says("a node whose view goes on changing goes on serving")
         }),
         Claimed::falls(ONE_SIDE, 0, move || {
-            let timing = Timing {
-                margin_ms: 1,
-                ..TIMING
-            };
-            let mute = Bounds {
-                timing,
-                cuts_max: 2,
-                ..majority(3)
-            };
-            right("margin-1", mute).says("the margin is shorter than others may take to step aside")
+            let timing = Timing { margin_ms: 1, ..TIMING };
+            right("margin-1-cuts-1", Bounds { timing, cuts_max: 1, ..majority(3) }).says("x")
         }),
         Claimed::falls(ONE_SIDE, 0, move || {
-            let timing = Timing {
-                margin_ms: 2,
-                ..TIMING
-            };
-            let mute = Bounds {
-                timing,
-                cuts_max: 2,
-                ..majority(3)
-            };
-            right("margin-2", mute).says("the margin is shorter than others may take to step aside")
+            let timing = Timing { margin_ms: 1, ..TIMING };
+            right("margin-1-cuts-2", Bounds { timing, cuts_max: 2, ..majority(3) }).says("x")
         }),
         Claimed::falls(ONE_SIDE, 0, move || {
-            let timing = Timing {
-                margin_ms: 3,
-                ..TIMING
-            };
-            let mute = Bounds {
-                timing,
-                cuts_max: 2,
-                ..majority(3)
-            };
-            right("margin-3", mute).says("the margin is shorter than others may take to step aside")
+            let timing = Timing { margin_ms: 2, ..TIMING };
+            right("margin-2-cuts-1", Bounds { timing, cuts_max: 1, ..majority(3) }).says("x")
         }),
         Claimed::falls(ONE_SIDE, 0, move || {
-            let timing = Timing {
-                margin_ms: 4,
-                ..TIMING
-            };
-            let mute = Bounds {
-                timing,
-                cuts_max: 2,
-                ..majority(3)
-            };
-            right("margin-4", mute).says("the margin is shorter than others may take to step aside")
+            let timing = Timing { margin_ms: 2, ..TIMING };
+            right("margin-2-cuts-2", Bounds { timing, cuts_max: 2, ..majority(3) }).says("x")
         }),
         Claimed::falls(ONE_SIDE, 0, move || {
-            let timing = Timing {
-                margin_ms: 5,
-                ..TIMING
-            };
-            let mute = Bounds {
-                timing,
-                cuts_max: 2,
-                ..majority(3)
-            };
-            right("margin-5", mute).says("the margin is shorter than others may take to step aside")
+            let timing = Timing { margin_ms: 3, ..TIMING };
+            right("margin-3-cuts-1", Bounds { timing, cuts_max: 1, ..majority(3) }).says("x")
         }),
         Claimed::falls(ONE_SIDE, 0, move || {
-            let timing = Timing {
-                margin_ms: 6,
-                ..TIMING
-            };
-            let mute = Bounds {
-                timing,
-                cuts_max: 2,
-                ..majority(3)
-            };
-            right("margin-6", mute).says("the margin is shorter than others may take to step aside")
+            let timing = Timing { margin_ms: 3, ..TIMING };
+            right("margin-3-cuts-2", Bounds { timing, cuts_max: 2, ..majority(3) }).says("x")
+        }),
+        Claimed::falls(ONE_SIDE, 0, move || {
+            let timing = Timing { margin_ms: 4, ..TIMING };
+            right("margin-4-cuts-1", Bounds { timing, cuts_max: 1, ..majority(3) }).says("x")
+        }),
+        Claimed::falls(ONE_SIDE, 0, move || {
+            let timing = Timing { margin_ms: 4, ..TIMING };
+            right("margin-4-cuts-2", Bounds { timing, cuts_max: 2, ..majority(3) }).says("x")
+        }),
+        Claimed::falls(ONE_SIDE, 0, move || {
+            let timing = Timing { margin_ms: 5, ..TIMING };
+            right("margin-5-cuts-1", Bounds { timing, cuts_max: 1, ..majority(3) }).says("x")
+        }),
+        Claimed::falls(ONE_SIDE, 0, move || {
+            let timing = Timing { margin_ms: 5, ..TIMING };
+            right("margin-5-cuts-2", Bounds { timing, cuts_max: 2, ..majority(3) }).says("x")
+        }),
+        Claimed::falls(ONE_SIDE, 0, move || {
+            let timing = Timing { margin_ms: 6, ..TIMING };
+            right("margin-6-cuts-1", Bounds { timing, cuts_max: 1, ..majority(3) }).says("x")
+        }),
+        Claimed::falls(ONE_SIDE, 0, move || {
+            let timing = Timing { margin_ms: 6, ..TIMING };
+            right("margin-6-cuts-2", Bounds { timing, cuts_max: 2, ..majority(3) }).says("x")
+        }),
+        Claimed::falls(ONE_SIDE, 0, move || {
+            let timing = Timing { margin_ms: 7, ..TIMING };
+            right("margin-7-cuts-1", Bounds { timing, cuts_max: 1, ..majority(3) }).says("x")
+        }),
+        Claimed::falls(ONE_SIDE, 0, move || {
+            let timing = Timing { margin_ms: 7, ..TIMING };
+            right("margin-7-cuts-2", Bounds { timing, cuts_max: 2, ..majority(3) }).says("x")
         }),
         Claimed::falls(ASIDE, 0, move || {
             flawed(Flaw::AsideServes, "aside-serves", majority(2))

@@ -180,10 +180,12 @@ impl Machine for SplitBrain {
     type Volatile = Volatile;
 
     fn boot(&self, (): &mut (), out: &mut Outbox<Self>) -> Volatile {
+        let standing = Standing::Aside;
         out.arm(Timer::Beat);
         out.arm(Timer::Settle);
+        out.tell(Event::Stands(standing));
         Volatile {
-            standing: Standing::Aside,
+            standing,
             reports: Map::new(),
         }
     }
@@ -249,13 +251,13 @@ impl Machine for SplitBrain {
             margin_ms,
         } = self.timing;
         let beat_ms = beat_ms.max(1);
-        // All but the heartbeat may be a beat late.
+        let a_beat_late = beat_ms.saturating_add(1);
         let (from, width) = match timer {
             Timer::Beat => (beat_ms, 1),
-            Timer::Missing(_) => (missing_ms, beat_ms.saturating_add(1)),
-            Timer::Settle => (settle_ms, 1),
-            Timer::Limit => (limit_ms, 1),
-            Timer::TakeOver => (margin_ms, 1),
+            Timer::Missing(_) => (missing_ms, a_beat_late),
+            Timer::Settle => (settle_ms, a_beat_late),
+            Timer::Limit => (limit_ms, a_beat_late),
+            Timer::TakeOver => (margin_ms, a_beat_late),
         };
         Duration::from_millis(from)..Duration::from_millis(from.saturating_add(width))
     }

@@ -31,6 +31,8 @@ pub struct Theatre<M> {
     pub cuts: Vec<Cut>,
     /// How often they may be.
     pub cuts_max: u32,
+    /// How often a node may crash.
+    pub crashes_max: u32,
 }
 
 /// One thing that happens.
@@ -44,6 +46,8 @@ pub enum Act {
     Cut(u64),
     /// They are healed.
     Heal,
+    /// A node crashes, and starts again at once. (One that stays down is cut off, and does less.)
+    Reboot(NodeId),
     /// A client asks a node whether it may serve.
     Ask(NodeId),
 }
@@ -75,6 +79,8 @@ pub struct Scene {
     pub cut: Option<u64>,
     /// How many cuts are left.
     pub cuts: u32,
+    /// How many crashes are left.
+    pub crashes: u32,
 }
 
 /// The letters of the nodes on the stage.
@@ -99,6 +105,7 @@ impl fmt::Debug for Act {
             Self::Alarm(node, timer) => format!("{timer:?} of {node}"),
             Self::Cut(cut) => format!("Cut({cut})"),
             Self::Heal => "Heal".to_owned(),
+            Self::Reboot(node) => format!("Reboot({node})"),
             Self::Ask(node) => format!("Ask({node})"),
         };
         write!(f, "{}", lettered(&text))
@@ -118,6 +125,9 @@ impl<M: Twin<SplitBrain>> Theatre<M> {
         let mut offers = vec![Act::Tick];
         for (node, actor) in (0..).map(NodeId).zip(&scene.actors) {
             offers.push(Act::Ask(node));
+            if scene.crashes > 0 {
+                offers.push(Act::Reboot(node));
+            }
             let early = (actor.left.iter()).filter(|(_, (least, most))| *least == 0 && *most > 0);
             offers.extend(early.map(|(timer, _)| Act::Alarm(node, *timer)));
         }
@@ -214,6 +224,21 @@ impl<M: Twin<SplitBrain>> Theatre<M> {
     }
 }
 
+/// A node as it boots. It says nothing yet to the others: heartbeats are alarms.
+fn booted<M: Twin<SplitBrain>>(
+    machine: &M,
+    node: NodeId,
+    out: &mut Outbox<Theatre<M>>,
+) -> Actor {
+    let step = machine::boot(machine, ());
+    let mut actor = Actor {
+        volatile: step.state.volatile.clone(),
+        left: Map::new(),
+    };
+    perform(machine, node, &mut actor, step, out);
+    actor
+}
+
 /// What a node's step makes of it; gives what it sent.
 fn perform<M: Twin<SplitBrain>>(
     machine: &M,
@@ -262,16 +287,10 @@ impl<M: Twin<SplitBrain>> Machine for Theatre<M> {
             actors: Vec::new(),
             cut: None,
             cuts: self.cuts_max,
+            crashes: self.crashes_max,
         };
         for (node, machine) in (0..).map(NodeId).zip(&self.actors) {
-            let step = machine::boot(machine, ());
-            let mut actor = Actor {
-                volatile: step.state.volatile.clone(),
-                left: Map::new(),
-            };
-            // Nobody says anything as it boots: heartbeats are alarms.
-            perform(machine, node, &mut actor, step, out);
-            scene.actors.push(actor);
+            scene.actors.push(booted(machine, node, out));
         }
         for act in self.offers(&scene) {
             out.arm(act);
@@ -295,6 +314,13 @@ impl<M: Twin<SplitBrain>> Machine for Theatre<M> {
                 scene.cuts = scene.cuts.saturating_sub(1);
             }
             Act::Heal => scene.cut = None,
+            Act::Reboot(node) => {
+                let place = place(node.0);
+                if let Some(machine) = self.actors.get(place) {
+                    scene.actors[place] = booted(machine, node, out);
+                }
+                scene.crashes = scene.crashes.saturating_sub(1);
+            }
             Act::Ask(node) => {
                 let ticket = 0;
                 self.play(scene, node, Input::Call(Call::MayServe { ticket }), out);
@@ -315,7 +341,7 @@ impl<M: Twin<SplitBrain>> Machine for Theatre<M> {
             Act::Alarm(..) => (300, 400),
             Act::Tick => (1_000, 1_001),
             Act::Heal => (1_000 * HEALS_AFTER, 1_000 * HEALS_AFTER + 1),
-            Act::Cut(_) | Act::Ask(_) => (3_600_000_000, 3_600_000_001),
+            Act::Cut(_) | Act::Reboot(_) | Act::Ask(_) => (3_600_000_000, 3_600_000_001),
         };
         Duration::from_micros(from)..Duration::from_micros(to)
     }
