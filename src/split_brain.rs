@@ -180,12 +180,10 @@ impl Machine for SplitBrain {
     type Volatile = Volatile;
 
     fn boot(&self, (): &mut (), out: &mut Outbox<Self>) -> Volatile {
-        let standing = Standing::Aside;
         out.arm(Timer::Beat);
         out.arm(Timer::Settle);
-        out.tell(Event::Stands(standing));
         Volatile {
-            standing,
+            standing: Standing::Aside,
             reports: Map::new(),
         }
     }

@@ -37,6 +37,12 @@ pub(super) enum Flaw {
     HearingIsBeingHeard,
     /// Who stays takes over at once.
     NoMargin,
+    /// It decides at once, and takes over at once.
+    NoSettling,
+    /// What was decided is carried out, though the view has changed since.
+    OldDecision,
+    /// A node serves as it boots.
+    ServesAsItBoots,
     /// A node whose view goes on changing goes on serving.
     NoLimit,
     /// A node that is aside serves.
@@ -59,6 +65,11 @@ impl Machine for Flawed {
 
     fn boot(&self, durable: &mut (), out: &mut Outbox<Self>) -> Volatile {
         let mut volatile = boot(&self.right, durable, out);
+        if self.flaw == Flaw::ServesAsItBoots {
+            volatile.standing = Standing::Unsure;
+            out.arm(Timer::Limit);
+            out.tell(Event::Stands(Standing::Unsure));
+        }
         if self.flaw == Flaw::BeatsToTheHeard {
             let members = self.right.members;
             for other in members.iter().filter(|node| *node != self.right.me) {
@@ -108,7 +119,8 @@ impl Machine for Flawed {
 
     fn delay(&self, timer: &Timer) -> Range<Duration> {
         match (self.flaw, timer) {
-            (Flaw::NoMargin, Timer::TakeOver) => Duration::ZERO..Duration::from_millis(1),
+            (Flaw::NoMargin | Flaw::NoSettling, Timer::TakeOver)
+            | (Flaw::NoSettling, Timer::Settle) => Duration::ZERO..Duration::from_millis(1),
             _ => self.right.delay(timer),
         }
     }
@@ -135,6 +147,7 @@ impl Flawed {
         for output in delegate(state, |state, out| act(&misled, state, out)) {
             match (self.flaw, &output) {
                 (Flaw::BeatsToTheHeard, Output::Send { to, .. }) if !heard.contains(to) => {}
+                (Flaw::OldDecision, Output::Disarm(Timer::TakeOver)) => {}
                 (Flaw::AsideForGood, Output::Event(Event::Stands(Standing::Aside))) => {
                     out.push(output);
                     out.disarm(Timer::Beat);

@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use quorate::data::{Map, NodeSet};
 use quorate::machine::{self, Input, Machine, NodeId, Outbox, Output, State, Step};
-use quorate::split_brain::{Call, Event, Message, SplitBrain, Timer, View, Volatile};
+use quorate::split_brain::{
+    Call, Event, Message, Roster, SplitBrain, Standing, Timer, View, Volatile,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::action::Cut;
@@ -155,9 +157,9 @@ impl<M: Twin<SplitBrain>> Theatre<M> {
             all.iter().filter(heard).collect()
         };
         let up = all;
-        let roster = quorate::split_brain::Roster {
+        let roster = Roster {
             up,
-            ..Default::default()
+            ..Roster::default()
         };
         let reports = hears(me).iter().map(|node| (node, hears(node)));
         View {
@@ -225,11 +227,7 @@ impl<M: Twin<SplitBrain>> Theatre<M> {
 }
 
 /// A node as it boots. It says nothing yet to the others: heartbeats are alarms.
-fn booted<M: Twin<SplitBrain>>(
-    machine: &M,
-    node: NodeId,
-    out: &mut Outbox<Theatre<M>>,
-) -> Actor {
+fn booted<M: Twin<SplitBrain>>(machine: &M, node: NodeId, out: &mut Outbox<Theatre<M>>) -> Actor {
     let step = machine::boot(machine, ());
     let mut actor = Actor {
         volatile: step.state.volatile.clone(),
@@ -318,6 +316,9 @@ impl<M: Twin<SplitBrain>> Machine for Theatre<M> {
                 let place = place(node.0);
                 if let Some(machine) = self.actors.get(place) {
                     scene.actors[place] = booted(machine, node, out);
+                    // As it boots, whatever it was.
+                    let event = Event::Stands(Standing::Aside);
+                    out.tell(Line { node, event });
                 }
                 scene.crashes = scene.crashes.saturating_sub(1);
             }
@@ -348,4 +349,4 @@ impl<M: Twin<SplitBrain>> Machine for Theatre<M> {
 }
 
 /// After how many ticks of a calm the links are healed.
-pub const HEALS_AFTER: u64 = 100;
+pub const HEALS_AFTER: u64 = 40;

@@ -10,7 +10,7 @@
 
 use quorate::data::{Map, NodeSet};
 use quorate::machine::NodeId;
-use quorate::split_brain::{Roster, Verdict, View};
+use quorate::split_brain::{Roster, Strategy, Turn, Verdict, View, resolve};
 
 /// A resolver, right or wrong. It gives the side that goes on, as the node sees it.
 pub type Rule<'a> = &'a dyn Fn(&View) -> Option<NodeSet>;
@@ -29,22 +29,25 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn count(&mut self, mut sides: Vec<NodeSet>) {
-        sides.sort_unstable();
-        sides.dedup();
+    /// Who goes on, and with whom. Two sides go on when somebody does that is not on the side of
+    /// another that does.
+    fn count(&mut self, survivors: &[(NodeId, NodeSet)]) {
+        let is_given_up = |node: NodeId| survivors.iter().any(|(_, side)| !side.contains(node));
         self.cases += 1;
-        match sides.len() {
-            0 => self.none += 1,
-            1 => self.one += 1,
-            _ => self.several += 1,
+        if survivors.is_empty() {
+            self.none += 1;
+        } else if survivors.iter().any(|(node, _)| is_given_up(*node)) {
+            self.several += 1;
+        } else {
+            self.one += 1;
         }
     }
 }
 
 /// A strategy as a rule.
-pub fn by(strategy: &quorate::split_brain::Strategy) -> impl Fn(&View) -> Option<NodeSet> + '_ {
+pub fn by(strategy: &Strategy) -> impl Fn(&View) -> Option<NodeSet> + '_ {
     |view| {
-        let verdict = quorate::split_brain::resolve(strategy, view);
+        let verdict = resolve(strategy, view);
         view.side().filter(|_| verdict == Verdict::Stay)
     }
 }
@@ -55,7 +58,7 @@ pub fn half_or_more(view: &View) -> Option<NodeSet> {
     (2 * side.len() >= view.roster.known().len()).then_some(side)
 }
 
-/// A majority of those that are heard.
+/// A majority of those that are heard, which is whoever is heard.
 pub fn majority_of_the_heard(view: &View) -> Option<NodeSet> {
     view.side()
 }
@@ -85,6 +88,31 @@ pub fn chains_are_sides(view: &View) -> Option<NodeSet> {
         .values()
         .fold(NodeSet::EMPTY, |all, hears| all.union(*hears));
     majority(view.roster.up, reach).then_some(reach)
+}
+
+/// A majority with a tie-break by the order of strings, as the textbook's names have it: "10" is less
+/// than "2".
+pub fn lowest_string(view: &View) -> Option<NodeSet> {
+    let side = view.side()?;
+    let members = view.roster.up;
+    let first = members.iter().min_by_key(|node| node.0.to_string())?;
+    let (ours, theirs) = (members.intersection(side), members.difference(side));
+    (ours.len() > theirs.len() || ours.len() == theirs.len() && side.contains(first))
+        .then_some(side)
+}
+
+/// The side that may ask for the lease at once.
+pub fn first_turn(view: &View) -> Option<NodeSet> {
+    let verdict = resolve(&Strategy::LeaseMajority, view);
+    view.side()
+        .filter(|_| verdict == Verdict::Contend(Turn::First))
+}
+
+/// A side that may ask for the lease at all.
+pub fn any_turn(view: &View) -> Option<NodeSet> {
+    let verdict = resolve(&Strategy::LeaseMajority, view);
+    view.side()
+        .filter(|_| matches!(verdict, Verdict::Contend(_)))
 }
 
 fn majority(members: NodeSet, side: NodeSet) -> bool {
@@ -187,32 +215,41 @@ fn changes(count: usize, sides: usize, changes_max: usize) -> Vec<Vec<Change>> {
     all
 }
 
-/// All ways to be cut into sides, with up to `changes_max` members that come or go.
-pub fn partitions(count: usize, changes_max: usize, rule: Rule<'_>) -> Tally {
-    let mut tally = Tally::default();
-    for parted in sides(count) {
-        for changes in changes(count, parted.len(), changes_max) {
-            let views = parted.iter().enumerate();
-            let views = views.filter_map(|(at, side)| view_of(*side, roster(count, &changes, at)));
-            tally.count(views.filter_map(|view| rule(&view)).collect());
-        }
+/// Tries each rule on all views of a case.
+fn tell(tallies: &mut [Tally], rules: &[Rule<'_>], views: &[View]) {
+    let mut survivors = Vec::new();
+    for (tally, rule) in tallies.iter_mut().zip(rules) {
+        let goes_on = |view: &View| rule(view).map(|side| (view.me, side));
+        survivors.clear();
+        survivors.extend(views.iter().filter_map(goes_on));
+        tally.count(&survivors);
     }
-    tally
 }
 
-/// All ways for nodes to hear others.
-pub fn graphs(count: usize, rule: Rule<'_>) -> Tally {
+/// All ways to be cut into sides, with up to `changes_max` members that come or go. All members of a
+/// side see the same, and one decides for all.
+pub fn partitions(count: usize, changes_max: usize, rules: &[Rule<'_>]) -> Vec<Tally> {
+    let mut tallies = vec![Tally::default(); rules.len()];
+    for parted in sides(count) {
+        for changes in changes(count, parted.len(), changes_max) {
+            let views = (parted.iter().enumerate())
+                .filter_map(|(at, side)| view_of(*side, roster(count, &changes, at)));
+            let views: Vec<View> = views.collect();
+            tell(&mut tallies, rules, &views);
+        }
+    }
+    tallies
+}
+
+/// All ways for nodes to hear others: each pair both ways, one way, the other way, or not at all.
+pub fn graphs(count: usize, rules: &[Rule<'_>]) -> Vec<Tally> {
     let all = NodeSet::first(count);
     let links: Vec<(NodeId, NodeId)> = (all.iter())
         .flat_map(|to| all.iter().map(move |from| (to, from)))
         .filter(|(to, from)| to != from)
         .collect();
-    let up = all;
-    let roster = Roster {
-        up,
-        ..Roster::default()
-    };
-    let mut tally = Tally::default();
+    let roster = fixed(count);
+    let mut tallies = vec![Tally::default(); rules.len()];
     for chosen in 0..1_u64 << links.len() {
         let mut hears: Vec<NodeSet> = all.iter().map(|node| NodeSet::from_iter([node])).collect();
         for (at, (to, from)) in links.iter().enumerate() {
@@ -220,48 +257,60 @@ pub fn graphs(count: usize, rule: Rule<'_>) -> Tally {
                 hears[place(*to)].insert(*from);
             }
         }
-        let views = all.iter().map(|me| View {
+        let view = |me| View {
             me,
             roster,
             reports: (hears[place(me)].iter())
                 .map(|node| (node, hears[place(node)]))
                 .collect(),
-        });
-        tally.count(views.filter_map(|view| rule(&view)).collect());
+        };
+        let views: Vec<View> = all.iter().map(view).collect();
+        tell(&mut tallies, rules, &views);
     }
-    tally
+    tallies
 }
 
-/// All pairs of ways to be cut into sides, where each node decides in the one or in the other.
-pub fn unsettled(count: usize, rule: Rule<'_>) -> Tally {
+/// All pairs of ways to be cut into sides, where each node decides in the one or in the other. Where
+/// there is one side only, nobody decides.
+pub fn unsettled(count: usize, rules: &[Rule<'_>]) -> Vec<Tally> {
     let all = NodeSet::first(count);
-    let up = all;
-    let roster = Roster {
-        up,
-        ..Roster::default()
-    };
-    let ways = sides(count);
-    let mut tally = Tally::default();
+    let roster = fixed(count);
+    let ways: Vec<_> = (sides(count).into_iter())
+        .filter(|parted| parted.len() > 1)
+        .collect();
+    let mut tallies = vec![Tally::default(); rules.len()];
     for before in &ways {
         for after in &ways {
             for late in 0..1_u64 << count {
-                let kept = all.iter().filter_map(|me| {
+                let view = |me: NodeId| {
                     let parted = if late >> me.0 & 1 == 1 { after } else { before };
                     let side = parted.iter().find(|side| side.contains(me))?;
                     let view = view_of(*side, roster)?;
-                    rule(&View { me, ..view })
-                });
-                // Two that stay and each have the other on their side are one.
-                tally.count(kept.collect());
+                    Some(View { me, ..view })
+                };
+                let views: Vec<View> = all.iter().filter_map(view).collect();
+                tell(&mut tallies, rules, &views);
             }
         }
     }
-    tally
+    tallies
 }
 
-/// The fewest members of which two sides go on, if of so many at most.
-pub fn first(count_max: usize, tally: impl Fn(usize) -> Tally) -> Option<usize> {
-    (1..=count_max).find(|count| tally(*count).several > 0)
+/// Members that neither come nor go.
+fn fixed(count: usize) -> Roster {
+    Roster {
+        up: NodeSet::first(count),
+        ..Roster::default()
+    }
+}
+
+/// The fewest members of which by this rule two sides go on, if of so many at most.
+pub fn first(
+    count_max: usize,
+    rule: Rule<'_>,
+    all: impl Fn(usize, &[Rule<'_>]) -> Vec<Tally>,
+) -> Option<usize> {
+    (1..=count_max).find(|count| all(*count, &[rule])[0].several > 0)
 }
 
 fn place(node: NodeId) -> usize {

@@ -65,16 +65,17 @@ impl View {
     /// member in common each is the other: that member would have said so.
     pub fn side(&self) -> Option<NodeSet> {
         let heard: NodeSet = self.reports.keys().copied().collect();
-        let hear_each_other = |one: NodeId, other: NodeId| {
-            let hears =
-                |by, whom| (self.reports.get(&by)).is_some_and(|set: &NodeSet| set.contains(whom));
-            hears(one, other) && hears(other, one)
-        };
+        let (mut all, mut by_all, mut hear_all) = (NodeSet::EMPTY, heard, NodeSet::EMPTY);
+        for (node, hears) in &self.reports {
+            all = all.union(*hears);
+            by_all = by_all.intersection(*hears);
+            if heard.is_subset(*hears) {
+                hear_all.insert(*node);
+            }
+        }
         // Somebody that is heard hears another that is not.
-        let is_between = (self.reports.values()).any(|hears| !hears.is_subset(heard));
-        let side: NodeSet = (heard.iter())
-            .filter(|one| heard.iter().all(|other| hear_each_other(*one, other)))
-            .collect();
+        let is_between = !all.is_subset(heard);
+        let side = by_all.intersection(hear_all);
         (!is_between && side.contains(self.me)).then_some(side)
     }
 
@@ -90,16 +91,19 @@ impl View {
 /// How it is decided which side goes on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Strategy {
-    /// A side of at least so many. If there are more than twice as many members, less one, two sides
-    /// could be so large: then none goes on.
+    /// A side of at least so many, `q`. None goes on if none is so large, nor if there are more than
+    /// `2q - 1` members: two sides could be so large.
     StaticQuorum(u32),
-    /// The larger side; of two halves the one with the lowest member. No side may be large enough.
+    /// A side of more than half of the members, or of half with the lowest of all. None goes on if none
+    /// is so large, as when there are three sides.
     KeepMajority,
-    /// The side of the oldest member. The list is by age, the oldest first.
+    /// The side of the oldest member. The list is by age, the oldest first. If the oldest
+    /// [leaves when it is alone](Alone::Leaves) and the others are not together, none goes on.
     KeepOldest(Vec<NodeId>, Alone),
     /// None, if anybody is missing.
     DownAll,
-    /// The side that gets a lease from an authority elsewhere: the larger one may ask first.
+    /// The side that gets a lease from an authority elsewhere: a majority may ask first. None goes on
+    /// if none gets it.
     LeaseMajority,
 }
 
@@ -132,7 +136,8 @@ pub enum Turn {
     Second,
 }
 
-/// What a node decides from its view alone, once that is settled.
+/// What a node decides from its view alone, once that is settled. Whoever is on no side leaves,
+/// whatever the strategy; so none goes on when every node is connected to some only through others.
 ///
 /// It goes on only if it would whatever those who cannot be heard think of members that come and go:
 /// for two sides that differ by one step there is a roster that both hold possible, and by one roster
