@@ -23,7 +23,8 @@
 //!   when everybody hears everybody, everybody serves.
 //! - **Assumes.** Time. A heartbeat arrives within a beat or not at all; clocks agree; alarms ring when
 //!   they may. [`Timing::is_sound`] says what follows for the margin. Where time cannot be trusted
-//!   what is taken over needs a lease with a token: [`crate::lease`].
+//!   what is taken over needs a lease with a token: [`crate::lease`]. Nodes crash and restart, and keep
+//!   nothing; they do not lie.
 //! - **Leaves out.** How members join and leave: the machine's members are fixed, the resolvers' are
 //!   not. A machine that contends for a lease: by [`Strategy::LeaseMajority`] it steps aside, as by any
 //!   verdict that is not its own to carry out.
@@ -32,7 +33,7 @@
 //!   put aside goes on serving (`aside_is_aside_falls_when_it_is_a_status_and_nothing_more`) and is never
 //!   brought back (`rejoin_falls_when_aside_is_for_good`); whom one node hears it takes for connected
 //!   both ways (`one_side_falls_when_hearing_is_being_heard`); it decides at once
-//!   (`one_side_falls_without_the_margin`). Its lowest node is the first in the order of strings.
+//!   (`one_side_falls_without_the_settling_time_and_the_margin`). Its lowest node is the first in the order of strings.
 
 use core::ops::Range;
 use core::time::Duration;
@@ -78,14 +79,16 @@ impl Timing {
     /// True if whoever is not heard has stepped aside before it is taken over from.
     ///
     /// A node takes over when it has not heard another one for the settling time and the margin. The
-    /// other has missed a heartbeat, or has heard that it is not heard, within `missing` and two beats,
-    /// for an alarm may ring a beat late; and within the limit and a beat from then it has decided. Had
-    /// it decided to stay, then for the sake of somebody whom both hear, who would have told.
+    /// other may have heard the last heartbeat a beat later; it misses the next, or hears that it is
+    /// not heard, within `missing` and a beat, for an alarm may ring a beat late; and within the limit
+    /// and a beat from then it has decided. Had it decided to stay, then for the sake of somebody whom
+    /// both hear, who would have told.
     pub fn is_sound(&self) -> bool {
-        let until_aside = self.missing_ms + self.limit_ms + 3 * self.beat_ms;
+        let beats = self.beat_ms.saturating_mul(3);
+        let until_aside = (self.missing_ms.saturating_add(self.limit_ms)).saturating_add(beats);
         self.beat_ms < self.missing_ms
             && self.settle_ms < self.limit_ms
-            && until_aside < self.settle_ms + self.margin_ms
+            && until_aside < self.settle_ms.saturating_add(self.margin_ms)
     }
 }
 
@@ -249,6 +252,7 @@ impl Machine for SplitBrain {
             margin_ms,
         } = self.timing;
         let beat_ms = beat_ms.max(1);
+        // All but the heartbeat may be a beat late.
         let a_beat_late = beat_ms.saturating_add(1);
         let (from, width) = match timer {
             Timer::Beat => (beat_ms, 1),

@@ -315,10 +315,10 @@ impl<M: Twin<SplitBrain>> Machine for Theatre<M> {
             Act::Reboot(node) => {
                 let place = place(node.0);
                 if let Some(machine) = self.actors.get(place) {
-                    scene.actors[place] = booted(machine, node, out);
-                    // As it boots, whatever it was.
+                    // Whatever it was, it is aside as it boots.
                     let event = Event::Stands(Standing::Aside);
                     out.tell(Line { node, event });
+                    scene.actors[place] = booted(machine, node, out);
                 }
                 scene.crashes = scene.crashes.saturating_sub(1);
             }
