@@ -44,8 +44,8 @@ pub enum Act {
     Tick,
     /// An alarm that may ring rings, though it need not yet.
     Alarm(NodeId, Timer),
-    /// Links are cut, by the place of the cut in the list.
-    Cut(u64),
+    /// Links are cut.
+    Cut(Severed),
     /// They are healed.
     Heal,
     /// A node crashes, and starts again at once. (One that stays down is cut off, and does less.)
@@ -53,6 +53,18 @@ pub enum Act {
     /// A client asks a node whether it may serve.
     Ask(NodeId),
 }
+
+/// A cut, as it is told.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Severed {
+    /// Its place in the list.
+    pub place: u64,
+    /// Whom each node no longer hears, node by node.
+    pub unheard: [NodeSet; ACTORS_MAX],
+}
+
+/// The most nodes that a stage has room for.
+pub const ACTORS_MAX: usize = 5;
 
 /// What a node on the stage told.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -100,15 +112,29 @@ fn lettered(text: &str) -> String {
         .fold(text, |text, (id, letter)| text.replace(id, letter))
 }
 
+impl fmt::Debug for Severed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut comma = "";
+        for (node, unheard) in (0..).map(NodeId).zip(self.unheard) {
+            if !unheard.is_empty() {
+                write!(f, "{comma}{node} does not hear {unheard:?}")?;
+                comma = ", ";
+            }
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Debug for Act {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
             Self::Tick => "Tick".to_owned(),
+            Self::Alarm(node, Timer::Missing(other)) => format!("Missing({other}) of {node}"),
             Self::Alarm(node, timer) => format!("{timer:?} of {node}"),
-            Self::Cut(cut) => format!("Cut({cut})"),
+            Self::Cut(severed) => format!("Cut, {severed:?}"),
             Self::Heal => "Heal".to_owned(),
-            Self::Reboot(node) => format!("Reboot({node})"),
-            Self::Ask(node) => format!("Ask({node})"),
+            Self::Reboot(node) => format!("Reboot of {node}"),
+            Self::Ask(node) => format!("Question to {node}"),
         };
         write!(f, "{}", lettered(&text))
     }
@@ -116,7 +142,17 @@ impl fmt::Debug for Act {
 
 impl fmt::Debug for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = format!("{} says {:?}", self.node, self.event);
+        let node = self.node;
+        let text = match self.event {
+            Event::Stands(Standing::Whole) => format!("{node} serves, for all hear all"),
+            Event::Stands(Standing::Unsure) => format!("{node} serves, and is unsure"),
+            Event::Stands(Standing::Stays) => format!("{node} serves, and is to stay"),
+            Event::Stands(Standing::TookOver(side)) => {
+                format!("{node} serves, and has taken over with {side:?}")
+            }
+            Event::Stands(Standing::Aside) => format!("{node} is aside"),
+            Event::Answered { answer, .. } => format!("{node} answers: {answer:?}"),
+        };
         write!(f, "{}", lettered(&text))
     }
 }
@@ -136,11 +172,24 @@ impl<M: Twin<SplitBrain>> Theatre<M> {
         match scene.cut {
             Some(_) => offers.push(Act::Heal),
             None if scene.cuts > 0 => {
-                offers.extend((0..).map(Act::Cut).take(self.cuts.len()));
+                offers.extend((0..).zip(&self.cuts).map(|(place, cut)| {
+                    let unheard = self.unheard(cut);
+                    Act::Cut(Severed { place, unheard })
+                }));
             }
             None => {}
         }
         offers
+    }
+
+    /// Whom each node does not hear when links are cut so.
+    fn unheard(&self, cut: &Cut) -> [NodeSet; ACTORS_MAX] {
+        let mut unheard = [NodeSet::EMPTY; ACTORS_MAX];
+        let all = NodeSet::first(self.actors.len());
+        for (to, unheard) in all.iter().zip(&mut unheard) {
+            *unheard = all.iter().filter(|from| cut.blocks(*from, to)).collect();
+        }
+        unheard
     }
 
     /// True if what `from` says does not reach `to`.
@@ -307,8 +356,8 @@ impl<M: Twin<SplitBrain>> Machine for Theatre<M> {
         match act {
             Act::Tick => self.tick(scene, out),
             Act::Alarm(node, timer) => self.ring(scene, node, timer, out),
-            Act::Cut(cut) => {
-                scene.cut = Some(cut);
+            Act::Cut(severed) => {
+                scene.cut = Some(severed.place);
                 scene.cuts = scene.cuts.saturating_sub(1);
             }
             Act::Heal => scene.cut = None,
