@@ -49,6 +49,9 @@ impl fmt::Debug for Stands {
             write!(f, "{comma}{:?}", Line { node: *node, event })?;
             comma = "; ";
         }
+        if self.standing.is_empty() {
+            write!(f, "all are aside still, as they booted")?;
+        }
         if self.aside_serves {
             write!(f, "; and one that is aside serves")?;
         }
@@ -264,7 +267,7 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
             right("three", bounds(3, Strategy::KeepMajority, 1))
                 .says("three nodes, of which a majority is kept; one cut of any shape")
         }),
-        Claimed::holds(161_092, 970_440, || {
+        Claimed::holds_deep(161_092, 970_440, || {
             right(
                 "three-crash",
                 bounds(3, Strategy::KeepMajority, 1).crashing(1),
