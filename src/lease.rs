@@ -401,7 +401,7 @@ impl Machine for Lease {
                 Self::on_granted(state, request, epoch, out);
             }
             (Part::Holder, Message::Denied { request }) if from == self.authority => {
-                self.on_denied(state, request, out);
+                Self::on_denied(state, request, out);
             }
             (Part::Holder, Message::Written { epoch, number }) if from == self.resource => {
                 Self::on_written(state, epoch, number, out);
@@ -425,7 +425,7 @@ impl Machine for Lease {
     fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
         match timer {
             Timer::Expire => Self::on_expire(state, out),
-            Timer::Stop(number) => self.on_stop(state, number, out),
+            Timer::Stop(number) => Self::on_stop(state, number, out),
             Timer::Retry => self.on_retry(state, out),
             Timer::Again => self.on_again(state, out),
         }

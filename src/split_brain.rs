@@ -216,7 +216,7 @@ impl Machine for SplitBrain {
         out.arm(Timer::Missing(from));
         let hears = hears.intersection(self.members);
         if state.volatile.reports.insert(from, hears) != Some(hears) {
-            self.on_change(state, out);
+            Self::on_change(state, out);
         }
     }
 
@@ -230,7 +230,7 @@ impl Machine for SplitBrain {
             }
             Timer::Missing(node) => {
                 if state.volatile.reports.remove(&node).is_some() {
-                    self.on_change(state, out);
+                    Self::on_change(state, out);
                 }
             }
             Timer::Settle => self.on_settle(state, out),
@@ -301,7 +301,7 @@ impl SplitBrain {
     }
 
     /// The view has changed: whatever it was about to do, or did, it did by another one.
-    fn on_change(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
+    fn on_change(state: &mut State<Self>, out: &mut Outbox<Self>) {
         out.arm(Timer::Settle);
         out.disarm(Timer::TakeOver);
         match state.volatile.standing {

@@ -121,11 +121,11 @@ impl<M: Timely> Clocked<M> {
                 }
             }
         }
-        self.arm(left, out);
+        Self::arm(left, out);
     }
 
     /// Arms what the clock allows, and nothing else.
-    fn arm(&self, left: &Map<M::Timer, (u64, u64)>, out: &mut Outbox<Self>) {
+    fn arm(left: &Map<M::Timer, (u64, u64)>, out: &mut Outbox<Self>) {
         for (timer, (least, _)) in left {
             if *least == 0 {
                 out.arm(Beat::Alarm(timer.clone()));
@@ -186,7 +186,7 @@ impl<M: Timely> Machine for Clocked<M> {
                     })
                     .collect();
                 out.tell(Told::Ticked);
-                self.arm(left, out);
+                Self::arm(left, out);
             }
             Beat::Alarm(timer) => {
                 state.volatile.left.remove(&timer);

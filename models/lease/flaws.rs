@@ -114,7 +114,7 @@ impl Machine for Flawed {
             }
             (_, message) => message,
         };
-        if self.flaw == Flaw::TokenReused && self.reuses(state, from, &message) {
+        if self.flaw == Flaw::TokenReused && Self::reuses(state, from, &message) {
             state.durable.authority.epoch.0 -= 1;
         }
         self.act(state, out, |right, state, out| {
@@ -178,7 +178,7 @@ impl Flawed {
     }
 
     /// True if a lease is about to begin at a node that had the last one, for nobody else ever had any.
-    fn reuses(&self, state: &State<Self>, from: NodeId, message: &Message) -> bool {
+    fn reuses(state: &State<Self>, from: NodeId, message: &Message) -> bool {
         let authority = &state.durable.authority;
         let Message::Ask { request, .. } = message else {
             return false;

@@ -8,6 +8,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use quorate::data::NodeSet;
 use quorate::machine::{Machine, NodeId, Outbox, Output, State};
 use quorate::split_brain::{
     Alone, Answer, Call, Event, Message, SplitBrain, Standing, Strategy, Timer, Volatile,
@@ -161,7 +162,7 @@ impl Flawed {
     fn strategy(&self, state: &State<Self>) -> Strategy {
         let me = self.right.me;
         let side = self.right.view(&right(state)).side();
-        let size = side.map_or(0, |side| side.len());
+        let size = side.map_or(0, NodeSet::len);
         let stays = match self.flaw {
             Flaw::AnyQuorum => size >= 2,
             Flaw::MajorityOfTheHeard => true,

@@ -104,7 +104,7 @@ impl Lease {
     /// The call to acquire asks, by a name of its own for each time: an answer to an earlier one says
     /// nothing of a term that is counted from now.
     fn ask_anew(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
-        let request = self.count(state, out);
+        let request = Self::count(state, out);
         let Some(acquiring) = &mut state.volatile.acquiring else {
             return;
         };
@@ -115,7 +115,7 @@ impl Lease {
     }
 
     /// Begins to count a term, before anything is sent.
-    fn count(&self, state: &mut State<Self>, out: &mut Outbox<Self>) -> Request {
+    fn count(state: &mut State<Self>, out: &mut Outbox<Self>) -> Request {
         state.volatile.requests = state.volatile.requests.saturating_add(1);
         let request = named(state, state.volatile.requests);
         out.arm(Timer::Stop(request.number));
@@ -135,7 +135,7 @@ impl Lease {
             Some(holding) if holding.renewing.is_some() => return Err(Ending::Busy),
             Some(_) => {}
         }
-        let request = self.count(state, out);
+        let request = Self::count(state, out);
         if let Some(holding) = &mut state.volatile.holding {
             let number = request.number;
             holding.renewing = Some(Renewing { ticket, number });
@@ -222,12 +222,7 @@ impl Lease {
     }
 
     /// Another node has the lease, or what was to be renewed is over.
-    pub(super) fn on_denied(
-        &self,
-        state: &mut State<Self>,
-        request: Request,
-        out: &mut Outbox<Self>,
-    ) {
+    pub(super) fn on_denied(state: &mut State<Self>, request: Request, out: &mut Outbox<Self>) {
         if request.incarnation != state.durable.incarnation {
             return; // To one that crashed.
         }
@@ -236,20 +231,20 @@ impl Lease {
         if is_awaited {
             out.disarm(Timer::Stop(request.number));
             out.tell(Event::Stopped { request });
-            self.got_nothing(state, out);
+            Self::got_nothing(state, out);
         } else {
             give_up_renewing(state, request.number, out);
         }
     }
 
     /// What this request may have brought is over, here a little sooner than at the authority.
-    pub(super) fn on_stop(&self, state: &mut State<Self>, number: u64, out: &mut Outbox<Self>) {
+    pub(super) fn on_stop(state: &mut State<Self>, number: u64, out: &mut Outbox<Self>) {
         let is_awaited = (state.volatile.acquiring.as_ref())
             .is_some_and(|acquiring| acquiring.number == Some(number));
         if is_awaited {
             let request = named(state, number);
             out.tell(Event::Stopped { request });
-            self.got_nothing(state, out);
+            Self::got_nothing(state, out);
             return;
         }
         // The alarm of a renewal is as good: what was counted from before that is over, too.
@@ -263,7 +258,7 @@ impl Lease {
     }
 
     /// One time of asking brought nothing.
-    fn got_nothing(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
+    fn got_nothing(state: &mut State<Self>, out: &mut Outbox<Self>) {
         let Some(acquiring) = &mut state.volatile.acquiring else {
             return;
         };
