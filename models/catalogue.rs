@@ -19,7 +19,8 @@ use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
 use crate::{
-    clock, commit, gossip, lease, merkle, raft, register, service, split_brain, story, sync,
+    clock, commit, gossip, lease, merkle, raft, register, service, singleton, split_brain, story,
+    sync,
 };
 
 mod reference;
@@ -469,6 +470,7 @@ pub fn protocols() -> Vec<Protocol> {
         gossip::protocol(),
         lease::protocol(),
         split_brain::protocol(),
+        singleton::protocol(),
     ]
 }
 

@@ -25,6 +25,7 @@ pub mod register;
 pub mod service;
 pub mod shared;
 pub mod simulate;
+pub mod singleton;
 pub mod snapshot;
 pub mod split_brain;
 pub mod story;

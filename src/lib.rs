@@ -31,6 +31,7 @@ pub mod quorum;
 pub mod raft;
 pub mod register;
 pub mod service;
+pub mod singleton;
 pub mod split_brain;
 pub mod sync;
 #[cfg(feature = "udp")]

@@ -26,8 +26,8 @@
 //!   what is taken over needs a lease with a token: [`crate::lease`]. Nodes crash and restart, and keep
 //!   nothing; they do not lie.
 //! - **Leaves out.** How members join and leave: the machine's members are fixed, the resolvers' are
-//!   not. A machine that contends for a lease: by [`Strategy::LeaseMajority`] it steps aside, as by any
-//!   verdict that is not its own to carry out.
+//!   not. Contending for a lease: by [`Strategy::LeaseMajority`] this machine steps aside, and
+//!   [`crate::singleton`] is the one that asks.
 //! - **The textbook says.** `SplitBrainPrevention` (chapter 8): sees all nodes and decides for all of
 //!   them; its quorum may be any number (`one_side_falls_when_any_quorum_will_do`); a node that it has
 //!   put aside goes on serving (`aside_is_aside_falls_when_it_is_a_status_and_nothing_more`) and is never
