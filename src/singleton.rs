@@ -2,7 +2,7 @@
 //!
 //! A service that runs on one node, whichever that is, and writes to one resource. Each node is told by
 //! a detector whom it sees; when that has settled it decides alone whether it is to run
-//! ([`split_brain`](crate::split_brain)); who is to run gets a [`lease`](crate::lease) and keeps it;
+//! ([`split_brain`](crate::split_brain)); who is to run gets a [`lease`] and keeps it;
 //! and what it writes carries the lease's token, by which the resource refuses whoever comes too late.
 //!
 //! Each part makes the next one's work rarer, and only the last is needed for what is promised of the
