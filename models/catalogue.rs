@@ -19,6 +19,10 @@ use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
 use crate::{causal, clock, commit, gossip, merkle, raft, register, service, store, story, sync};
+use crate::{
+    clock, commit, gossip, lease, merkle, raft, register, service, singleton, split_brain, story,
+    sync,
+};
 
 mod reference;
 
@@ -466,6 +470,9 @@ pub fn protocols() -> Vec<Protocol> {
         merkle::protocol(),
         sync::protocol(),
         gossip::protocol(),
+        lease::protocol(),
+        split_brain::protocol(),
+        singleton::protocol(),
         causal::protocol(),
     ]
 }

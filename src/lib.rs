@@ -25,12 +25,15 @@ pub mod commit;
 pub mod crdt;
 pub mod data;
 pub mod gossip;
+pub mod lease;
 pub mod machine;
 pub mod merkle;
 pub mod quorum;
 pub mod raft;
 pub mod register;
 pub mod service;
+pub mod singleton;
+pub mod split_brain;
 pub mod store;
 pub mod sync;
 #[cfg(feature = "udp")]
