@@ -18,7 +18,7 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{clock, commit, gossip, merkle, raft, register, service, story, sync};
+use crate::{cap, clock, commit, gossip, merkle, raft, register, service, story, sync};
 
 mod reference;
 
@@ -460,6 +460,7 @@ pub fn protocols() -> Vec<Protocol> {
         register::protocol(),
         raft::protocol(),
         commit::protocol(),
+        cap::protocol(),
         clock::protocol(),
         service::protocol(),
         merkle::protocol(),

@@ -4,6 +4,7 @@
 pub mod action;
 pub mod audit;
 pub mod calm;
+pub mod cap;
 pub mod catalogue;
 pub mod clock;
 pub mod commit;

@@ -19,6 +19,7 @@
 
 extern crate alloc;
 
+pub mod cap;
 pub mod clock;
 pub mod commit;
 pub mod crdt;
