@@ -9,10 +9,11 @@ use std::ops::Range;
 use std::time::Duration;
 
 use quorate::cap::{
-    Call, Cap, Durable, Effect, Epoch, Event, Goal, Message, Operation, Phase, Reign, Tag, Timer,
-    Version, Volatile,
+    Call, Cap, Durable, Effect, Epoch, Event, Goal, Message, Operation, Phase, Tag, Timer, Version,
+    Volatile,
 };
 use quorate::clock::Stamp;
+use quorate::data::NodeSet;
 use quorate::machine::{Machine, NodeId, Outbox, Output, State};
 
 use crate::flaw::{boot, delegate};
@@ -112,16 +113,6 @@ impl Machine for Flawed {
                 out.tell(Event::Done { ticket, tag });
                 return;
             }
-            (Flaw::LeadsWithoutAsking, Call::Get { key, .. })
-                if state.volatile.reign == Reign::Leads =>
-            {
-                let Version { tag, value } = own(key);
-                if tag.epoch != state.durable.epoch {
-                    let tag = self.mint(state);
-                    let version = Version { tag, value };
-                    state.durable.versions.insert(key.clone(), version);
-                }
-            }
             (
                 Flaw::LocalCounter | Flaw::PutsDoNotCompare | Flaw::WallClock,
                 Call::Put { ticket, key, value },
@@ -137,9 +128,13 @@ impl Machine for Flawed {
             }
             _ => {}
         }
+        let time = state.durable.time;
         self.act(state, out, |right, state, out| {
             right.on_call(state, call, out);
         });
+        if self.counts_alone() {
+            state.durable.time = time;
+        }
     }
 
     fn on_message(
@@ -156,10 +151,7 @@ impl Machine for Flawed {
         self.act(state, out, |right, state, out| {
             right.on_message(state, from, message, out);
         });
-        if matches!(
-            self.flaw,
-            Flaw::LocalCounter | Flaw::PutsDoNotCompare | Flaw::WallClock
-        ) {
+        if self.counts_alone() {
             state.durable.time = time;
         }
     }
@@ -179,6 +171,14 @@ impl Machine for Flawed {
 }
 
 impl Flawed {
+    /// True if no message advances the clock.
+    fn counts_alone(&self) -> bool {
+        matches!(
+            self.flaw,
+            Flaw::LocalCounter | Flaw::PutsDoNotCompare | Flaw::WallClock
+        )
+    }
+
     /// Handles a message wrongly. Gives it if the right machine is to handle it, after all.
     fn mistake(
         &self,
@@ -207,8 +207,8 @@ impl Flawed {
                 // As if nobody could have stored it.
                 if let Some(pending) = state.volatile.pending.get_mut(&operation.number) {
                     pending.phase = Phase::Ask {
-                        answered: quorate::data::NodeSet::EMPTY,
-                        holders: quorate::data::NodeSet::EMPTY,
+                        answered: NodeSet::EMPTY,
+                        holders: NodeSet::EMPTY,
                     };
                 }
             }
@@ -250,8 +250,8 @@ impl Flawed {
                     ..
                 },
             ) => self.right.me == NodeId(0),
+            // At boot, which is not here, it is armed.
             (Flaw::NoAlarms, Output::Arm(_)) | (Flaw::ToldOnce, Output::Arm(Timer::Spread(_))) => {
-                // At boot, which is not here, it is armed.
                 false
             }
             _ => true,

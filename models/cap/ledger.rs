@@ -79,6 +79,21 @@ impl Ledger {
         self.told.values().max().copied().unwrap_or_default()
     }
 
+    /// True if each call could have taken effect at one moment between call and return.
+    pub(crate) fn is_linearizable(&self) -> bool {
+        self.linearizable
+    }
+
+    /// True if the same can be said when only the order of each client's own calls counts.
+    pub(crate) fn is_sequential(&self) -> bool {
+        self.sequential
+    }
+
+    /// True if every client read what it wrote, or something later.
+    pub(crate) fn reads_its_writes(&self) -> bool {
+        !self.breaks(RYW)
+    }
+
     /// True if a get showed a value that somebody put.
     pub(super) fn saw_a_put(&self) -> bool {
         let operations = self.calls.operations();
