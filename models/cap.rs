@@ -13,7 +13,7 @@ use crate::catalogue::{Claimed, Exhibit, Protocol};
 use crate::flaw::Twin;
 use crate::promise::Condition;
 use crate::purge::{self, Discharged};
-use crate::snapshot::{Letter, Node, Snapshot, nobody_waits};
+use crate::snapshot::{Client, Letter, Node, Snapshot, nobody_waits};
 use crate::world::{Disk, World};
 
 mod flaws;
@@ -327,20 +327,12 @@ fn ap(name: &str, nodes: usize, clients: &[&str], faults: Faults) -> Model<Cap> 
 /// A world in which calls come one at a time, and *a majority serves* or what else is promised of
 /// whom while faults stand.
 fn served<M: Twin<Cap>>(
-    name: &'static str,
     promise: &'static str,
-    setting: Setting,
     whom: Whom,
-    clients: &'static [&'static str],
-    faults: Faults,
-    make: impl Fn(Cap) -> M + Copy + Send + Sync + 'static,
+    make: impl Fn() -> Model<M>,
 ) -> Model<M> {
-    let world = move || {
-        let world = bare(name, 3, setting, clients, Watch::History, make);
-        faulty(world, faults)
-    };
-    let weather = world();
-    world().always(promise, move |snapshot| {
+    let weather = make();
+    make().always(promise, move |snapshot| {
         (promise != BOTH || snapshot.ghost.linearizable) && answers(&weather, snapshot, whom)
     })
 }
@@ -358,6 +350,24 @@ pub(crate) fn of_sessions<M: Twin<Cap>>(
 /// True if every call under way at a node that is up is answered, though the fault stands.
 pub(crate) fn all_answer<M: Twin<Cap>>(weather: &Model<M>, snapshot: &Snapshot<M, Ledger>) -> bool {
     answers(weather, snapshot, Whom::Everyone)
+}
+
+/// A world in which a node is cut off, and calls are made while it is.
+fn during_a_cut(
+    name: &str,
+    promise: &'static str,
+    setting: Setting,
+    clients: Script,
+) -> Model<Cap> {
+    served(promise, Whom::Everyone, || {
+        let nodes = NodeSet::first(3);
+        bare(name, 3, setting, clients, Watch::History, |right| right)
+            .cuts(nodes.iter().map(Cut::Isolate).collect(), 1)
+            .within(|snapshot| {
+                let is_idle = |client: &Client| client.next == 0 && client.waiting.is_none();
+                snapshot.adversary.cut.is_some() || snapshot.clients.iter().all(is_idle)
+            })
+    })
 }
 
 /// A flawed CP. Nothing is forgotten in its world.
@@ -396,47 +406,44 @@ pub fn protocol() -> Protocol {
 
 fn worlds() -> Vec<Box<dyn Exhibit>> {
     vec![
-        Claimed::holds(0, 0, || {
+        Claimed::holds(25_717, 129_772, || {
             cp("cp", CP, &["A", "?"], NONE).says("CP: three nodes; one client puts, another gets")
         }),
-        Claimed::holds(0, 0, || {
+        Claimed::holds(234_707, 1_284_989, || {
             cp("cp-two-gets", CP_ONCE, &["A", "??"], NONE)
                 .says("CP: three nodes; one client puts, another gets twice")
         }),
-        Claimed::holds(0, 0, || {
+        Claimed::holds(963_956, 5_061_367, || {
             cp("cp-crash-and-cut", CP_ONCE, &["A", "?"], BOTH_FAULTS)
                 .says("CP: the same with one get, one crash of any, and one cut of any shape")
         }),
-        Claimed::holds(0, 0, || {
+        Claimed::holds(559_431, 3_185_895, || {
             cp("cp-two-writers", CP_ONCE, &["A", "B?"], NONE)
                 .says("CP: three nodes; two clients put, one of them gets")
         }),
-        Claimed::holds(0, 0, || {
+        Claimed::holds(474_298, 1_645_019, || {
             cp("cp-in-a-row", CP_ONCE, &["A-?"], CRASH)
                 .says("CP: three nodes, one crash of any; one client puts, deletes and gets")
         }),
-        Claimed::holds(0, 0, || {
-            served(
-                "cp-majority",
-                MAJORITY_SERVES,
-                CP,
-                Whom::Majorities,
-                &["A?"],
-                CUT,
-                |right| right,
-            )
+        Claimed::holds(1, 1, || {
+            served(MAJORITY_SERVES, Whom::Majorities, || {
+                let world = bare("cp-majority", 3, CP, &["A?"], Watch::History, |right| right);
+                faulty(world, BOTH_FAULTS)
+            })
             .purging(sender_is_done, receiver_is_done)
-            .says("CP: three nodes, one cut of any shape; one client puts and gets")
+            .says(
+                "CP: three nodes, one crash of any, one cut of any shape; one client puts and gets",
+            )
         }),
-        Claimed::holds(0, 0, || {
+        Claimed::holds(1_351, 4_009, || {
             ap("ap", 3, &["A", "B"], NONE).says("AP: three nodes; two clients put")
         }),
-        Claimed::holds(0, 0, || {
+        Claimed::holds(22_988, 96_919, || {
             ap("ap-crash-and-cut", 3, &["A?"], BOTH_FAULTS).says(
                 "AP: three nodes, one crash of any and one cut of any shape; a client puts and gets",
             )
         }),
-        Claimed::holds(0, 0, || {
+        Claimed::holds(237_546, 790_759, || {
             ap("ap-two-nodes", 2, &["A-?", "B?"], BOTH_FAULTS).says(
                 "AP: two nodes, one crash of any and one cut of any shape; two clients put and get, \
                  one deletes",
@@ -448,27 +455,22 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
 fn flaws_of_cp() -> Vec<Box<dyn Exhibit>> {
     let falls =
         |promise, flaw, name: &'static str, clients: &'static [&'static str], faults, says| {
-            Claimed::falls(promise, 0, move || {
+            Claimed::falls(promise, steps, move || {
                 flawed_cp(flaw, name, clients, faults).says(says)
             })
         };
-    let unserved = |flaw, name: &'static str, faults, says| {
-        Claimed::falls(MAJORITY_SERVES, 0, move || {
+    let unserved = |steps, flaw, name: &'static str, faults, says| {
+        Claimed::falls(MAJORITY_SERVES, steps, move || {
             let make = move |right| Flawed { right, flaw };
-            served(
-                name,
-                MAJORITY_SERVES,
-                CP,
-                Whom::Majorities,
-                &["?"],
-                faults,
-                make,
-            )
+            served(MAJORITY_SERVES, Whom::Majorities, || {
+                faulty(bare(name, 3, CP, &["?"], Watch::History, make), faults)
+            })
             .says(says)
         })
     };
     vec![
         falls(
+            4,
             MINORITY,
             Flaw::MajorityOfTheReachable,
             "majority-of-the-reachable",
@@ -477,6 +479,7 @@ fn flaws_of_cp() -> Vec<Box<dyn Exhibit>> {
             "who does not answer in time is taken for dead, as in the textbook",
         ),
         falls(
+            6,
             LINEARIZABLE,
             Flaw::GetCountsNothing,
             "get-counts-nothing",
@@ -485,6 +488,7 @@ fn flaws_of_cp() -> Vec<Box<dyn Exhibit>> {
             "a get is answered from what is here; the textbook's asks, and counts nobody",
         ),
         falls(
+            7,
             LINEARIZABLE,
             Flaw::NoWriteBack,
             "no-write-back",
@@ -493,6 +497,7 @@ fn flaws_of_cp() -> Vec<Box<dyn Exhibit>> {
             "a get is answered before what it shows is stored again, as in the textbook",
         ),
         falls(
+            1,
             LINEARIZABLE,
             Flaw::LeadsWithoutAsking,
             "leads-without-asking",
@@ -501,6 +506,7 @@ fn flaws_of_cp() -> Vec<Box<dyn Exhibit>> {
             "a leader takes its own copy for what its predecessor left",
         ),
         falls(
+            6,
             MINORITY,
             Flaw::DiscardedIsAcknowledged,
             "discarded-is-acknowledged",
@@ -509,6 +515,7 @@ fn flaws_of_cp() -> Vec<Box<dyn Exhibit>> {
             "a member discards what a deposed leader wrote and acknowledges it, as in the textbook",
         ),
         falls(
+            7,
             REFUSED,
             Flaw::EffectDenied,
             "effect-denied",
@@ -517,18 +524,21 @@ fn flaws_of_cp() -> Vec<Box<dyn Exhibit>> {
             "a put that was sent is refused as if it had no effect, as in the textbook",
         ),
         unserved(
+            1,
             Flaw::FixedLeader,
             "fixed-leader",
             CRASH,
             "n0 leads and nobody else ever does, as in the textbook",
         ),
         unserved(
+            1,
             Flaw::AbsenceIsNoAnswer,
             "absence-is-no-answer",
             NONE,
             "a node without a value is taken for one that did not answer, as in the textbook",
         ),
         falls(
+            8,
             EPOCH_ONCE,
             Flaw::EpochForgotten,
             "epoch-forgotten",
@@ -537,6 +547,7 @@ fn flaws_of_cp() -> Vec<Box<dyn Exhibit>> {
             "a restart forgets which epoch the node has joined",
         ),
         falls(
+            7,
             MINORITY,
             Flaw::NothingKept,
             "nothing-kept",
@@ -544,7 +555,7 @@ fn flaws_of_cp() -> Vec<Box<dyn Exhibit>> {
             CRASH,
             "what was acknowledged is not on the disk",
         ),
-        Claimed::falls(LINEARIZABLE, 0, || {
+        Claimed::falls(LINEARIZABLE, 11, || {
             flawed_cp(
                 Flaw::IncarnationForgotten,
                 "incarnation-forgotten",
@@ -556,6 +567,7 @@ fn flaws_of_cp() -> Vec<Box<dyn Exhibit>> {
             .says("after a restart of n0 the names of its operations begin anew")
         }),
         falls(
+            10,
             LINEARIZABLE,
             Flaw::SentAgainLater,
             "sent-again-later",
@@ -564,6 +576,7 @@ fn flaws_of_cp() -> Vec<Box<dyn Exhibit>> {
             "a put that was under way is sent again under a later epoch",
         ),
         falls(
+            6,
             RETURN_ONCE,
             Flaw::AnsweredTwice,
             "answered-twice",
@@ -572,6 +585,7 @@ fn flaws_of_cp() -> Vec<Box<dyn Exhibit>> {
             "a call is answered again by every late acknowledgement",
         ),
         falls(
+            1,
             CALLS_RETURN,
             Flaw::NoAlarms,
             "no-alarms",
@@ -585,12 +599,13 @@ fn flaws_of_cp() -> Vec<Box<dyn Exhibit>> {
 fn flaws_of_ap() -> Vec<Box<dyn Exhibit>> {
     let falls =
         |promise, flaw, name: &'static str, clients: &'static [&'static str], faults, says| {
-            Claimed::falls(promise, 0, move || {
+            Claimed::falls(promise, steps, move || {
                 flawed_ap(flaw, name, clients, faults).says(says)
             })
         };
     vec![
         falls(
+            5,
             EFFECTS_LATER,
             Flaw::LocalCounter,
             "local-counter",
@@ -599,6 +614,7 @@ fn flaws_of_ap() -> Vec<Box<dyn Exhibit>> {
             "a node counts its own writes and nobody else's, as in the textbook",
         ),
         falls(
+            5,
             STAYS,
             Flaw::PutsDoNotCompare,
             "puts-do-not-compare",
@@ -607,6 +623,7 @@ fn flaws_of_ap() -> Vec<Box<dyn Exhibit>> {
             "the same, and a put is stored whatever is there, as in the textbook",
         ),
         falls(
+            5,
             EFFECTS_LATER,
             Flaw::WallClock,
             "wall-clock",
@@ -615,6 +632,7 @@ fn flaws_of_ap() -> Vec<Box<dyn Exhibit>> {
             "writes are stamped by clocks on the wall, as in the textbook, and that of n1 is ahead",
         ),
         falls(
+            2,
             CONVERGENCE,
             Flaw::NoTieBreak,
             "no-tie-break",
@@ -623,6 +641,7 @@ fn flaws_of_ap() -> Vec<Box<dyn Exhibit>> {
             "of two writes of one time the one that is there stays, as in the textbook",
         ),
         falls(
+            2,
             CONVERGENCE,
             Flaw::ToldOnce,
             "told-once",
@@ -631,6 +650,7 @@ fn flaws_of_ap() -> Vec<Box<dyn Exhibit>> {
             "others are told once, as in the textbook",
         ),
         falls(
+            2,
             CONVERGENCE,
             Flaw::HealingEmptiesTheGroup,
             "shared-group",
@@ -639,6 +659,7 @@ fn flaws_of_ap() -> Vec<Box<dyn Exhibit>> {
             "who hears from another node empties its list of those it can reach, as in the textbook",
         ),
         falls(
+            5,
             NOT_BACK,
             Flaw::NoTombstones,
             "no-tombstones",
@@ -647,6 +668,7 @@ fn flaws_of_ap() -> Vec<Box<dyn Exhibit>> {
             "a delete takes the key out and leaves nothing, as in the textbook",
         ),
         falls(
+            3,
             STAYS,
             Flaw::NothingKept,
             "nothing-kept-in-ap",
@@ -662,43 +684,19 @@ fn flaws_of_ap() -> Vec<Box<dyn Exhibit>> {
 fn weakened() -> Vec<Box<dyn Exhibit>> {
     let same = |right: Cap| right;
     vec![
-        Claimed::falls(AVAILABLE, 0, move || {
-            served(
-                "cp-in-a-minority",
-                AVAILABLE,
-                CP,
-                Whom::Everyone,
-                &["A"],
-                CUT,
-                same,
-            )
-            .says("CP: a node that a cut leaves with a minority does not answer")
+        Claimed::falls(AVAILABLE, 2, move || {
+            during_a_cut("cp-in-a-minority", AVAILABLE, CP, &["A"])
+                .says("CP: a node that a cut leaves alone does not answer")
         }),
-        Claimed::falls(BOTH, 0, move || {
-            served(
-                "cp-is-not-both",
-                BOTH,
-                CP,
-                Whom::Everyone,
-                &["A", "?"],
-                CUT,
-                same,
-            )
-            .says("CP is linearizable during a cut, and not available")
+        Claimed::falls(BOTH, 2, move || {
+            during_a_cut("cp-is-not-both", BOTH, CP, &["A", "?"])
+                .says("CP is linearizable during a cut, and not available")
         }),
-        Claimed::falls(BOTH, 0, move || {
-            served(
-                "ap-is-not-both",
-                BOTH,
-                Setting::AP,
-                Whom::Everyone,
-                &["A", "?"],
-                CUT,
-                same,
-            )
-            .says("AP is available during a cut, and not linearizable")
+        Claimed::falls(BOTH, 3, move || {
+            during_a_cut("ap-is-not-both", BOTH, Setting::AP, &["A", "?"])
+                .says("AP is available during a cut, and not linearizable")
         }),
-        Claimed::falls(LINEARIZABLE, 0, move || {
+        Claimed::falls(LINEARIZABLE, 2, move || {
             bare(
                 "ap-is-not-linearizable",
                 2,
@@ -710,7 +708,7 @@ fn weakened() -> Vec<Box<dyn Exhibit>> {
             .always_told(LINEARIZABLE, |told| told.ghost.linearizable)
             .says("AP: a put has returned, and another node does not know of it yet")
         }),
-        Claimed::falls(RYW, 0, move || {
+        Claimed::falls(RYW, 2, move || {
             bare(
                 "ap-moving-writer",
                 2,
@@ -722,7 +720,7 @@ fn weakened() -> Vec<Box<dyn Exhibit>> {
             .always_told(RYW, |told| !told.ghost.breaks(RYW))
             .says("AP: a client that moves reads at whichever node answers, as in the textbook")
         }),
-        Claimed::falls(READS_NOT_BACK, 0, move || {
+        Claimed::falls(READS_NOT_BACK, 3, move || {
             bare(
                 "ap-moving-reader",
                 2,
@@ -734,7 +732,7 @@ fn weakened() -> Vec<Box<dyn Exhibit>> {
             .always_told(READS_NOT_BACK, |told| !told.ghost.breaks(READS_NOT_BACK))
             .says("AP: the same client reads something older than before")
         }),
-        Claimed::falls(ALONE, 0, move || {
+        Claimed::falls(ALONE, 1, move || {
             let quorums = Setting::Leaderless {
                 reads: Level::Quorum,
                 writes: Level::Quorum,
@@ -743,13 +741,13 @@ fn weakened() -> Vec<Box<dyn Exhibit>> {
                 .always_told(ALONE, |told| nobody_waits(told.clients))
                 .says("nobody leads, and a majority must answer")
         }),
-        Claimed::falls(LINEARIZABLE, 0, move || {
+        Claimed::falls(LINEARIZABLE, 9, move || {
             let world = consistent("lying-disk", 3, CP_ONCE, &["A", "?"], same);
             faulty(world, CRASH)
                 .disk(Disk::Lying)
                 .says("CP: a disk forgets what it acknowledged")
         }),
-        Claimed::falls(ONE_VALUE, 0, move || {
+        Claimed::falls(ONE_VALUE, 5, move || {
             let world = available("lying-disk-in-ap", 2, &["AB"], same);
             faulty(world, CRASH)
                 .disk(Disk::Lying)

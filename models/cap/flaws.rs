@@ -193,6 +193,9 @@ impl Flawed {
             {
                 return None;
             }
+            (Flaw::LeadsWithoutAsking, Message::Answer { version, .. }) => {
+                *version = Version::default();
+            }
             (
                 Flaw::DiscardedIsAcknowledged,
                 Message::Store {

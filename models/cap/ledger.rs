@@ -215,7 +215,7 @@ impl fmt::Debug for Ledger {
             write!(f, "; client {client} met {tag:?}")?;
         }
         for epoch in &self.epochs {
-            write!(f, "; elected in {epoch:?}")?;
+            write!(f, "; elected in epoch {epoch:?}")?;
         }
         for value in &self.denied {
             write!(f, "; {value:?} was refused for good")?;

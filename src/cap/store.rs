@@ -46,8 +46,8 @@ pub struct Version {
 impl fmt::Debug for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.leader {
-            Some(leader) => write!(f, "epoch {} of {leader}", self.number),
-            None => write!(f, "no epoch"),
+            Some(leader) => write!(f, "{} of {leader}", self.number),
+            None => write!(f, "nobody's"),
         }
     }
 }
@@ -59,7 +59,7 @@ impl fmt::Debug for Tag {
             None => write!(f, "0")?,
         }
         match self.epoch.leader {
-            Some(_) => write!(f, " in {:?}", self.epoch),
+            Some(_) => write!(f, " in epoch {:?}", self.epoch),
             None => Ok(()),
         }
     }
@@ -197,7 +197,7 @@ impl Cap {
         let mut bytes = 0;
         let mut all_are_told = true;
         for (key, version) in state.durable.versions.range((after, Bound::Unbounded)) {
-            bytes += key.len() + version.value.as_deref().map_or(0, str::len) + 32;
+            bytes += key.len() + version.value.as_deref().map_or(0, str::len) + 48;
             if bytes > SPREAD_BYTES_MAX && !versions.is_empty() {
                 all_are_told = false;
                 break;
