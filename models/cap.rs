@@ -134,7 +134,6 @@ const NONE: Faults = Faults {
     cuts: 0,
 };
 const CRASH: Faults = Faults { crashes: 1, ..NONE };
-const CUT: Faults = Faults { cuts: 1, ..NONE };
 const BOTH_FAULTS: Faults = Faults {
     crashes: 1,
     cuts: 1,
@@ -324,6 +323,21 @@ fn ap(name: &str, nodes: usize, clients: &[&str], faults: Faults) -> Model<Cap> 
     faulty(world, faults).purging(sender_is_done, receiver_is_done)
 }
 
+/// A world without a leader, in which each call must hear a majority.
+fn majorities(name: &str, clients: &[&str]) -> Model<Cap> {
+    let quorums = Setting::Leaderless {
+        reads: Level::Quorum,
+        writes: Level::Quorum,
+    };
+    bare(name, 3, quorums, clients, Watch::History, |right| right)
+        .always_told(LINEARIZABLE, |told| told.ghost.linearizable)
+        .always_told(RETURN_ONCE, |told| !told.ghost.breaks(RETURN_ONCE))
+        .recovers_for_clients(CALLS_RETURN, ROUNDS, nobody_waits)
+        .purging(sender_is_done, receiver_is_done)
+        // What is sent again is in the network already: it matters to promises of the calm alone.
+        .never("ring Retry")
+}
+
 /// A world in which calls come one at a time, and *a majority serves* or what else is promised of
 /// whom while faults stand.
 fn served<M: Twin<Cap>>(
@@ -377,6 +391,22 @@ fn flawed_cp(flaw: Flaw, name: &str, clients: &[&str], faults: Faults) -> Model<
         flaw,
     });
     faulty(world, faults)
+}
+
+/// A CP that sends puts again under later epochs: to it, who is told of one is not done.
+fn sent_again_later(name: &str, clients: &[&str]) -> Model<Flawed> {
+    let flaw = Flaw::SentAgainLater;
+    consistent(name, 3, CP, clients, move |right| Flawed { right, flaw }).purging(
+        sender_is_done,
+        |letter, to| match &letter.message {
+            Message::Behind { operation, .. } => under_way(to, *operation).is_none(),
+            Message::Ask { .. }
+            | Message::Answer { .. }
+            | Message::Store { .. }
+            | Message::Stored { .. }
+            | Message::Spread { .. } => receiver_is_done(letter, to),
+        },
+    )
 }
 
 /// A flawed AP of two nodes. Nothing is forgotten in its world.
@@ -435,6 +465,11 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
                 "CP: three nodes, one crash of any, one cut of any shape; one client puts and gets",
             )
         }),
+        Claimed::holds(1, 1, || {
+            majorities("majorities", &["A", "??"]).says(
+                "nobody leads, and each call hears a majority; one client puts, another gets twice",
+            )
+        }),
         Claimed::holds(1_351, 4_009, || {
             ap("ap", 3, &["A", "B"], NONE).says("AP: three nodes; two clients put")
         }),
@@ -453,12 +488,17 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
 }
 
 fn flaws_of_cp() -> Vec<Box<dyn Exhibit>> {
-    let falls =
-        |promise, flaw, name: &'static str, clients: &'static [&'static str], faults, says| {
-            Claimed::falls(promise, steps, move || {
-                flawed_cp(flaw, name, clients, faults).says(says)
-            })
-        };
+    let falls = |steps,
+                 promise,
+                 flaw,
+                 name: &'static str,
+                 clients: &'static [&'static str],
+                 faults,
+                 says| {
+        Claimed::falls(promise, steps, move || {
+            flawed_cp(flaw, name, clients, faults).says(says)
+        })
+    };
     let unserved = |steps, flaw, name: &'static str, faults, says| {
         Claimed::falls(MAJORITY_SERVES, steps, move || {
             let make = move |right| Flawed { right, flaw };
@@ -472,7 +512,7 @@ fn flaws_of_cp() -> Vec<Box<dyn Exhibit>> {
         falls(
             4,
             MINORITY,
-            Flaw::MajorityOfTheReachable,
+            Flaw::OnlyTheReachable,
             "majority-of-the-reachable",
             &["A"],
             NONE,
@@ -497,7 +537,7 @@ fn flaws_of_cp() -> Vec<Box<dyn Exhibit>> {
             "a get is answered before what it shows is stored again, as in the textbook",
         ),
         falls(
-            1,
+            8,
             LINEARIZABLE,
             Flaw::LeadsWithoutAsking,
             "leads-without-asking",
@@ -524,11 +564,11 @@ fn flaws_of_cp() -> Vec<Box<dyn Exhibit>> {
             "a put that was sent is refused as if it had no effect, as in the textbook",
         ),
         unserved(
-            1,
+            2,
             Flaw::FixedLeader,
             "fixed-leader",
             CRASH,
-            "n0 leads and nobody else ever does, as in the textbook",
+            "without n0 nobody leads, as in the textbook, which elects no other",
         ),
         unserved(
             1,
@@ -566,15 +606,11 @@ fn flaws_of_cp() -> Vec<Box<dyn Exhibit>> {
             .crashes(NodeSet::first(1), 1)
             .says("after a restart of n0 the names of its operations begin anew")
         }),
-        falls(
-            10,
-            LINEARIZABLE,
-            Flaw::SentAgainLater,
-            "sent-again-later",
-            &["A", "B??"],
-            NONE,
-            "a put that was under way is sent again under a later epoch",
-        ),
+        Claimed::falls(LINEARIZABLE, 10, || {
+            sent_again_later("sent-again-later", &["A", "?B?"])
+                .doors(NodeSet::first(2))
+                .says("a put that was under way is sent again under a later epoch")
+        }),
         falls(
             6,
             RETURN_ONCE,
@@ -597,12 +633,17 @@ fn flaws_of_cp() -> Vec<Box<dyn Exhibit>> {
 }
 
 fn flaws_of_ap() -> Vec<Box<dyn Exhibit>> {
-    let falls =
-        |promise, flaw, name: &'static str, clients: &'static [&'static str], faults, says| {
-            Claimed::falls(promise, steps, move || {
-                flawed_ap(flaw, name, clients, faults).says(says)
-            })
-        };
+    let falls = |steps,
+                 promise,
+                 flaw,
+                 name: &'static str,
+                 clients: &'static [&'static str],
+                 faults,
+                 says| {
+        Claimed::falls(promise, steps, move || {
+            flawed_ap(flaw, name, clients, faults).says(says)
+        })
+    };
     vec![
         falls(
             5,
@@ -656,7 +697,7 @@ fn flaws_of_ap() -> Vec<Box<dyn Exhibit>> {
             "shared-group",
             &["AB"],
             NONE,
-            "who hears from another node empties its list of those it can reach, as in the textbook",
+            "who hears from another node empties its list of those it can reach, as in the textbook: whoever is told first tells nobody",
         ),
         falls(
             5,
@@ -732,14 +773,22 @@ fn weakened() -> Vec<Box<dyn Exhibit>> {
             .always_told(READS_NOT_BACK, |told| !told.ghost.breaks(READS_NOT_BACK))
             .says("AP: the same client reads something older than before")
         }),
-        Claimed::falls(ALONE, 1, move || {
-            let quorums = Setting::Leaderless {
-                reads: Level::Quorum,
-                writes: Level::Quorum,
-            };
-            bare("asks-a-majority", 3, quorums, &["A"], Watch::Order, same)
+        Claimed::falls(ALONE, 1, || {
+            majorities("asks-a-majority", &["A"])
+                .unpurged()
                 .always_told(ALONE, |told| nobody_waits(told.clients))
                 .says("nobody leads, and a majority must answer")
+        }),
+        Claimed::falls(RYW, 4, || {
+            let all = Setting::Leaderless {
+                reads: Level::Local,
+                writes: Level::All,
+            };
+            let flaw = Flaw::OnlyTheReachable;
+            let make = move |right| Flawed { right, flaw };
+            bare("all-of-the-reachable", 3, all, &["A?"], Watch::Order, make)
+                .always_told(RYW, |told| !told.ghost.breaks(RYW))
+                .says("a put hears all who answer in time, as in the textbook, and a get its own node")
         }),
         Claimed::falls(LINEARIZABLE, 9, move || {
             let world = consistent("lying-disk", 3, CP_ONCE, &["A", "?"], same);
@@ -766,6 +815,7 @@ pub fn obligations() -> Result<Vec<Discharged>, String> {
         purge::obligations(|| cp("purged", CP, &["A"], CRASH))?,
         purge::obligations(|| cp("purged", CP_ONCE, &["A", "?"], NONE))?,
         purge::obligations(|| ap("purged", 2, &["A-?", "B"], CRASH))?,
+        purge::obligations(|| sent_again_later("purged", &["A"]).crashes(NodeSet::first(1), 1))?,
     ])
 }
 

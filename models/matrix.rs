@@ -13,6 +13,9 @@
 //! | available | every node that is up answers, though the fault stands and never ends |
 //! | convergent | once every node is up and the network calm, all come to have the same |
 //!
+//! *Sequential* falls wherever *linearizable* does. To clients that stayed at one node it would not; these
+//! move, and carry nothing along.
+//!
 //! No cell is both linearizable and available during a cut: Gilbert and Lynch's theorem, of which this
 //! is no proof, but nine examples.
 
@@ -491,6 +494,8 @@ impl Matrix {
         for fault in ["no fault", "one crash", "one cut"] {
             let _ = write!(text, "  {fault:<10}");
         }
+        let line = text.trim_end().len();
+        text.truncate(line);
         text.push('\n');
         for writes in LEVELS {
             for reads in LEVELS {

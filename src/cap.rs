@@ -45,7 +45,8 @@
 //!   asked, so that clients do well to ask one node; leases; forgetting tombstones, and digests instead
 //!   of whole versions, for both of which see [`crate::gossip`].
 //! - **The textbook says.** `DistributedNode`, `CPSystem` and `APSystem` (chapter 8, the CAP theorem).
-//!   A majority of whoever is reachable (`a_minority_acknowledges_when_only_the_reachable_count`);
+//!   A majority of whoever is reachable (`a_minority_acknowledges_when_only_the_reachable_count`), or all
+//!   of them (`read_your_writes_falls_when_all_means_all_that_are_reachable`);
 //!   a write that is refused and stays (`refused_writes_take_effect_when_effects_are_denied`); a quorum
 //!   read that counts nothing (`linearizable_falls_when_a_get_counts_nothing`) and writes nothing back
 //!   (`linearizable_falls_without_write_back`); an absent key taken for a dead node

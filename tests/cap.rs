@@ -45,7 +45,12 @@ fn cp_keeps_its_promises_to_a_client_that_deletes() {
 
 #[test]
 fn a_majority_serves_with_one_crash_and_one_cut() {
-    holds("cap", "cp-majority", 1);
+    holds("cap", "cp-majority", 293_216);
+}
+
+#[test]
+fn majorities_keep_their_promises_without_a_leader() {
+    holds("cap", "majorities", 1);
 }
 
 #[test]
@@ -206,6 +211,11 @@ fn reads_of_a_client_go_back_for_ap_when_it_moves() {
 #[test]
 fn answers_alone_falls_when_a_majority_must_answer() {
     refutes("cap", "asks-a-majority", ALONE);
+}
+
+#[test]
+fn read_your_writes_falls_when_all_means_all_that_are_reachable() {
+    refutes("cap", "all-of-the-reachable", RYW);
 }
 
 #[test]

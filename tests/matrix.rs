@@ -10,6 +10,18 @@ use quorate_models::matrix::{FALLS, FAULTS, Fault, LEVELS, Matrix, Property, mat
 static MATRIX: LazyLock<Matrix> = LazyLock::new(matrix);
 
 const TEXT: &str = "\
+gets     puts      no fault    one crash   one cut
+local    local     . . . A C   . . . A C   . . . A C
+quorum   local     . . . A C   . . . A C   . . . . C
+all      local     . . R A C   . . R . C   . . R . C
+local    quorum    . . . A .   . . . A .   . . . . .
+quorum   quorum    L S R A .   L S R A .   L S R . .
+all      quorum    L S R A .   L S R . .   L S R . .
+local    all       . . R A C   . . R . .   . . R . C
+quorum   all       L S R A C   L S R . .   L S R . C
+all      all       L S R A C   L S R . .   L S R . C
+
+L linearizable, S sequential, R read your writes, A available, C convergent; a dot is refuted
 ";
 
 #[test]
@@ -66,6 +78,16 @@ fn quorums_that_meet_are_not_enough_to_be_linearizable() {
         );
         let majorities = reads.min(writes) > 1;
         assert_eq!(cell.keeps(Property::Linearizable), majorities, "{cell:?}");
+    }
+}
+
+/// To clients that move, which these do, the order of each client's own calls is as much to ask as the
+/// order on the wall.
+#[test]
+fn sequential_falls_wherever_linearizable_does() {
+    for cell in &MATRIX.cells {
+        let keeps = |property| cell.keeps(property);
+        assert_eq!(keeps(Property::Sequential), keeps(Property::Linearizable));
     }
 }
 

@@ -31,8 +31,8 @@ pub(super) struct Flawed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Flaw {
     /// When the alarm rings, those who have not answered are taken for dead, and a majority of the
-    /// rest is enough. So does the textbook's.
-    MajorityOfTheReachable,
+    /// rest is enough, or all of the rest. So does the textbook's.
+    OnlyTheReachable,
     /// A get is answered from what is here. The textbook's asks others, and counts none of them.
     GetCountsNothing,
     /// A get is answered once a majority was asked, and nothing is stored. So is the textbook's.
@@ -44,7 +44,7 @@ pub(super) enum Flaw {
     DiscardedIsAcknowledged,
     /// Every refusal says that the call has no effect. The textbook's returns false.
     EffectDenied,
-    /// Node 0 leads, and nobody else ever does. So does the textbook's.
+    /// Who would lead asks node 0, and nobody else. The textbook's leader is node 0, for ever.
     FixedLeader,
     /// A node without a value is taken for one that did not answer. So does the textbook's.
     AbsenceIsNoAnswer,
@@ -157,7 +157,7 @@ impl Machine for Flawed {
     }
 
     fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
-        if let (Flaw::MajorityOfTheReachable, Timer::Retry(number)) = (self.flaw, &timer) {
+        if let (Flaw::OnlyTheReachable, Timer::Retry(number)) = (self.flaw, &timer) {
             return self.pretend(state, *number, out);
         }
         self.act(state, out, |right, state, out| {
@@ -249,10 +249,10 @@ impl Flawed {
             (
                 Flaw::FixedLeader,
                 Output::Send {
+                    to,
                     message: Message::Ask { .. },
-                    ..
                 },
-            ) => self.right.me == NodeId(0),
+            ) => *to == NodeId(0) || self.right.me == NodeId(0),
             // At boot, which is not here, it is armed.
             (Flaw::NoAlarms, Output::Arm(_)) | (Flaw::ToldOnce, Output::Arm(Timer::Spread(_))) => {
                 false

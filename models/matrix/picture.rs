@@ -12,7 +12,7 @@ const CELL_WIDTH: usize = 5 * MARK + 9;
 const CELL_HEIGHT: usize = MARK + 13;
 const PANEL_WIDTH: usize = 3 * CELL_WIDTH;
 const PANEL_GAP: usize = 26;
-const LEFT: usize = 92;
+const LEFT: usize = 104;
 const TOP: usize = 98;
 const WIDTH: usize = LEFT + 3 * PANEL_WIDTH + 2 * PANEL_GAP + 20;
 const HEIGHT: usize = TOP + 3 * CELL_HEIGHT + 64;
@@ -26,7 +26,7 @@ text{font:12px ui-sans-serif,system-ui,sans-serif;fill:#24292f}\
 .kept{fill:#0f5a47}\
 .kept+text{fill:#fff}\
 .falls{fill:#fff;stroke:#c9ced4}\
-.falls+text{fill:#b6bcc3}\
+.falls+text{fill:#8c959f}\
 .cell{fill:#f6f8fa;stroke:#d0d7de}\
 .both{stroke:#0f5a47;stroke-width:2}\
 </style>";
