@@ -15,6 +15,7 @@ pub mod ghost;
 pub mod gossip;
 pub mod history;
 pub mod laws;
+pub mod matrix;
 mod memory;
 pub mod merkle;
 pub mod path;

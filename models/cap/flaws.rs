@@ -260,11 +260,15 @@ impl Flawed {
             _ => true,
         };
         outputs.retain(is_kept);
-        if self.flaw == Flaw::EffectDenied {
-            for output in &mut outputs {
-                if let Output::Event(Event::Refused { effect, .. }) = output {
-                    *effect = Effect::None;
-                }
+        let said = match self.flaw {
+            Flaw::EffectDenied => Some(Effect::None),
+            // It does not know what it has sent.
+            Flaw::SentAgainLater => Some(Effect::Unknown),
+            _ => None,
+        };
+        for output in &mut outputs {
+            if let (Output::Event(Event::Refused { effect, .. }), Some(said)) = (output, said) {
+                *effect = said;
             }
         }
         if self.flaw == Flaw::NoWriteBack {
@@ -344,6 +348,7 @@ impl Flawed {
         } else {
             Message::Stored { operation }
         };
+        out.arm(Timer::Retry(number));
         for other in self.right.peers() {
             if phase(state) == Some(asks) {
                 let agreement = agreement.clone();

@@ -61,9 +61,12 @@ impl Cap {
         if self.claims_max() == 0 || state.volatile.reign != Reign::Follows {
             return; // There are no leaders, or it claims already.
         }
+        let Some(number) = state.durable.epoch.number.checked_add(1) else {
+            return; // A forged epoch is the last one: nobody leads any more, as members do not lie.
+        };
         // On the disk before anyone hears of it: after a crash it will claim a later one.
         state.durable.epoch = Epoch {
-            number: state.durable.epoch.number.saturating_add(1),
+            number,
             leader: Some(self.me),
         };
         state.volatile.reign = Reign::Claims;
