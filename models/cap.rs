@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate::cap::{Call, Cap, Level, Message, Setting};
+use quorate::clock::Stamp;
 use quorate::data::NodeSet;
 use quorate::machine::NodeId;
 
@@ -188,6 +189,16 @@ fn available<M: Twin<Cap>>(
         .always_told(NOT_BACK, |told| !told.ghost.breaks(NOT_BACK))
         .always_told(EFFECTS_LATER, |told| !told.ghost.breaks(EFFECTS_LATER))
         .recovers(CONVERGENCE, ROUNDS, all_have_the_same)
+        .sometimes("two writes have one time", |snapshot| {
+            let stamps: Vec<Stamp> = (snapshot.disks())
+                .filter_map(|(_, disk)| disk.version(KEY).tag.stamp)
+                .collect();
+            let meets = |one: &Stamp| {
+                let mut others = stamps.iter();
+                others.any(|other| one.time == other.time && one.node != other.node)
+            };
+            stamps.iter().any(meets)
+        })
         .sometimes("a write reaches another node", |snapshot| {
             snapshot.disks().any(|(id, disk)| {
                 let stamp = disk.version(KEY).tag.stamp;

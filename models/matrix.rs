@@ -26,7 +26,7 @@ use std::time::Duration;
 use quorate::cap::{Call, Cap, Durable, Event, Level, Message, Setting, Timer, Volatile};
 use quorate::data::NodeSet;
 use quorate::machine::{Machine, NodeId, Outbox, Output, State};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::action::Cut;
 use crate::cap::{Ledger, Script};
@@ -124,6 +124,10 @@ fn level(level: Level) -> &'static str {
         Level::Quorum => "quorum",
         Level::All => "all",
     }
+}
+
+fn by_name<S: Serializer>(one: &Level, serializer: S) -> Result<S::Ok, S::Error> {
+    level(*one).serialize(serializer)
 }
 
 /// Two levels and a fault.
@@ -254,6 +258,9 @@ const SCRIPTS: [(Script, &[Property]); 4] = [
     (&["A", "B"], &[Property::Convergent]),
 ];
 
+/// How many alarms may ring in a calm: each node tells each other one what it has a few times.
+const ROUNDS: u32 = 40;
+
 fn world(name: &str, place: Place, script: Script, properties: &[Property]) -> Model {
     let Place {
         reads,
@@ -285,7 +292,7 @@ fn world(name: &str, place: Place, script: Script, properties: &[Property]) -> M
                 let weather = make();
                 world.always(name, move |state| crate::cap::all_answer(&weather, state))
             }
-            Property::Convergent => world.recovers(name, 40, crate::cap::all_have_the_same),
+            Property::Convergent => world.recovers(name, ROUNDS, crate::cap::all_have_the_same),
         };
     }
     world
@@ -302,8 +309,10 @@ pub struct Matrix {
 #[derive(Clone, Debug, Serialize)]
 pub struct Cell {
     /// Of how many nodes a get hears.
+    #[serde(serialize_with = "by_name")]
     pub reads: Level,
     /// Of how many a put hears.
+    #[serde(serialize_with = "by_name")]
     pub writes: Level,
     /// What goes wrong.
     pub fault: Fault,
@@ -436,7 +445,7 @@ fn refute(place: Place, property: Property, at: usize) -> Refuted {
     let steps = search(&world, options, &mut unwatched).story;
     let steps = steps.expect("what fell in the same world falls");
     let kind = match property {
-        Property::Convergent => Kind::Recovers { rounds: 40 },
+        Property::Convergent => Kind::Recovers { rounds: ROUNDS },
         Property::Linearizable
         | Property::Sequential
         | Property::ReadYourWrites
