@@ -126,6 +126,7 @@ fn level(level: Level) -> &'static str {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
 fn by_name<S: Serializer>(one: &Level, serializer: S) -> Result<S::Ok, S::Error> {
     level(*one).serialize(serializer)
 }
@@ -513,9 +514,9 @@ impl Matrix {
                     let cell = self.cell(reads, writes, fault);
                     let keeps = |property| cell.is_some_and(|cell| cell.keeps(property));
                     let letters: Vec<String> = (PROPERTIES.iter())
-                        .map(|property| match keeps(*property) {
-                            true => property.letter().to_string(),
-                            false => ".".to_owned(),
+                        .map(|property| match property.letter() {
+                            letter if keeps(*property) => letter.to_string(),
+                            _ => ".".to_owned(),
                         })
                         .collect();
                     let _ = write!(text, "  {:<10}", letters.join(" "));

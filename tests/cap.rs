@@ -60,7 +60,7 @@ fn ap_keeps_its_promises() {
 
 #[test]
 fn ap_keeps_its_promises_with_one_crash_and_one_cut() {
-    holds("cap", "ap-crash-and-cut", 22_988);
+    holds("cap", "ap-crash-and-cut", 1_051_148);
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub(super) fn worlds() -> Vec<Box<dyn Exhibit>> {
         Claimed::holds(1_351, 4_009, || {
             ap("ap", 3, &["A", "B"], NONE).says("AP: three nodes; two clients put")
         }),
-        Claimed::holds(22_988, 96_919, || {
+        Claimed::holds(1_051_148, 5_006_623, || {
             ap("ap-crash-and-cut", 3, &["A", "B?"], BOTH_FAULTS).says(
                 "AP: three nodes, one crash of any and one cut of any shape; two clients put, one gets",
             )

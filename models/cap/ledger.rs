@@ -160,16 +160,12 @@ impl Ledger {
         let id = operation(ticket);
         let mut rest = Calls::default();
         for event in self.calls.events() {
-            match event {
-                history::Event::Called(other, RegisterCall::Put(Some(value))) if *other == id => {
-                    self.denied.push(value.clone());
-                    self.denied.sort_unstable();
-                }
-                event if event.id() == id => {}
-                event => {
-                    let kept = rest.record(event.clone());
-                    debug_assert!(kept.is_ok(), "a part of a history is one");
-                }
+            if event.id() != id {
+                let kept = rest.record(event.clone());
+                debug_assert!(kept.is_ok(), "a part of a history is one");
+            } else if let history::Event::Called(_, RegisterCall::Put(Some(value))) = event {
+                self.denied.push(value.clone());
+                self.denied.sort_unstable();
             }
         }
         self.calls = rest;
