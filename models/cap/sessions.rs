@@ -77,14 +77,15 @@ mod tests {
         Value(Some(value.to_owned()))
     }
 
-    /// One after the other: who, what, and the reply.
-    fn in_a_row(
-        steps: &[(
-            u64,
-            RegisterCall<Option<String>>,
-            Option<RegisterReply<Option<String>>>,
-        )],
-    ) -> bool {
+    /// Who, what, and the reply.
+    type Step = (
+        u64,
+        RegisterCall<Option<String>>,
+        Option<RegisterReply<Option<String>>>,
+    );
+
+    /// One after the other.
+    fn in_a_row(steps: &[Step]) -> bool {
         let mut calls = Calls::default();
         let mut client_of = Map::new();
         for (ticket, (client, call, reply)) in (0..).zip(steps) {
