@@ -26,15 +26,15 @@
 //!   in a Distributed System*, CACM 21(7), 1978.
 //! - **Promises.** Of CP: *linearizable*: each operation takes effect at one moment between call and
 //!   return. *a minority never acknowledges*: what was answered is on the disks of a majority, or
-//!   something later is. *what is refused for good has no effect*. *an epoch begins once*: no two elections
-//!   are of one epoch. *a majority serves*: who hears a live majority and is heard by it answers, though a cut or a crash
-//!   stands; of calls that come one at a time. *calls return*: in the calm, every call at a live node is
-//!   answered or refused. Of AP: *answers alone*: every call at a live node is answered by that node,
-//!   in the step in which it is asked. *acknowledged writes stay*: what was answered at a node is on its
-//!   disk, or something later is. *answers do not go back*: what a node shows is never earlier in the
-//!   declared order than what it answered before. *effects are later*: a write is later than whatever its
-//!   node had answered. *convergence*: once every node is up and the network calm, all have the same. Of
-//!   both: *a tag names one value*; *calls return at most once*.
+//!   something later is. *what is refused for good has no effect*. *an epoch begins once*: no two
+//!   elections are of one epoch. *a majority serves*: who hears a live majority and is heard by it
+//!   answers, though a cut or a crash stands; of calls that come one at a time. *calls return*: in the
+//!   calm, every call at a live node is answered or refused. Of AP: *answers alone*: every call at a live
+//!   node is answered by that node, in the step in which it is asked. *acknowledged writes stay*: what
+//!   was answered at a node is on its disk, or something later is. *answers do not go back*: what a node
+//!   shows is never earlier in the declared order than what it answered before. *effects are later*: a
+//!   write is later than whatever its node had answered. *convergence*: once every node is up and the
+//!   network calm, all have the same. Of both: *a tag names one value*; *calls return at most once*.
 //! - **Assumes.** The members are fixed, and every node is one. A disk keeps what it acknowledged;
 //!   members crash and restart, and do not lie. Of the network and of time, nothing.
 //! - **Leaves out.** CP is not *available*: a node that a cut leaves with a minority does not answer
