@@ -282,7 +282,8 @@ pub(super) fn flaws_of_ap() -> Vec<Box<dyn Exhibit>> {
             "shared-group",
             &["AB"],
             NONE,
-            "who hears from another node empties its list of those it can reach, as in the textbook: whoever is told first tells nobody",
+            "who hears from another node empties its list of those it can reach, as in the textbook: \
+             whoever is told first tells nobody",
         ),
         falls(
             5,
