@@ -18,7 +18,7 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{causal, clock, commit, gossip, merkle, raft, register, service, store, story, sync};
+use crate::{cap, causal, clock, commit, gossip, merkle, raft, register, service, store, story, sync};
 use crate::{
     clock, commit, gossip, lease, merkle, raft, register, service, singleton, split_brain, story,
     sync,
@@ -464,6 +464,7 @@ pub fn protocols() -> Vec<Protocol> {
         register::protocol(),
         raft::protocol(),
         commit::protocol(),
+        cap::protocol(),
         store::protocol(),
         clock::protocol(),
         service::protocol(),

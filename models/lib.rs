@@ -4,6 +4,7 @@
 pub mod action;
 pub mod audit;
 pub mod calm;
+pub mod cap;
 pub mod catalogue;
 pub mod causal;
 pub mod causality;
@@ -17,6 +18,7 @@ pub mod gossip;
 pub mod history;
 pub mod laws;
 pub mod lease;
+pub mod matrix;
 mod memory;
 pub mod merkle;
 pub mod path;

@@ -19,6 +19,7 @@
 
 extern crate alloc;
 
+pub mod cap;
 pub mod causal;
 pub mod clock;
 pub mod commit;
