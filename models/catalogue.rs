@@ -18,7 +18,7 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{clock, commit, gossip, merkle, raft, register, service, story, sync};
+use crate::{clock, commit, gossip, merkle, raft, register, service, story, swim, sync};
 
 mod reference;
 
@@ -465,6 +465,7 @@ pub fn protocols() -> Vec<Protocol> {
         merkle::protocol(),
         sync::protocol(),
         gossip::protocol(),
+        swim::protocol(),
     ]
 }
 

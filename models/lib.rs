@@ -26,6 +26,7 @@ pub mod shared;
 pub mod simulate;
 pub mod snapshot;
 pub mod story;
+pub mod swim;
 pub mod symmetry;
 pub mod sync;
 pub mod testing;

@@ -30,6 +30,7 @@ pub mod quorum;
 pub mod raft;
 pub mod register;
 pub mod service;
+pub mod swim;
 pub mod sync;
 #[cfg(feature = "udp")]
 pub mod udp;
