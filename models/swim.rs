@@ -174,7 +174,8 @@ struct Setting {
     /// How many probes each begins.
     probes: [u64; 3],
     crash: Crash,
-    crashes: u32,
+    /// Which may crash, one of them once.
+    mortal: NodeSet,
     /// The last member joins by the first.
     joins: bool,
     news_max: u32,
@@ -185,7 +186,7 @@ const THREE: Setting = Setting {
     members: 3,
     probes: [1, 1, 1],
     crash: Crash::Restart,
-    crashes: 0,
+    mortal: NodeSet::EMPTY,
     joins: false,
     news_max: 2,
     health_max: 0,
@@ -237,7 +238,7 @@ const ROUNDS: u32 = 120;
 fn world<M: Twin<Swim>>(name: &str, setting: Setting, make: impl Fn(Swim) -> M) -> Model<M> {
     let machines = setting.machines(setting.probes, &make);
     let world = World::new(name, machines, Views::default())
-        .crashes(setting.all(), setting.crashes)
+        .crashes(setting.mortal, u32::from(!setting.mortal.is_empty()))
         .always_told(NEVER_BACK, |told| !told.ghost.breaches.of(NEVER_BACK))
         .always_told(OWNER, |told| !told.ghost.breaches.of(OWNER))
         .always_told(FRESH, |told| !told.ghost.breaches.of(FRESH))
@@ -345,47 +346,90 @@ fn knows<M: Twin<Swim>>(node: &Node<Bounded<M>>, standings: &Standings) -> bool 
 
 /// True if the probe of this name is not under way at its origin, now and ever after.
 fn is_over<M: Twin<Swim>>(node: &Node<Bounded<M>>, number: u64) -> bool {
-    node.up().is_some_and(|state| {
-        let probe = state.volatile.probe.as_ref();
-        probe.is_none_or(|probe| probe.number != number) && number <= state.volatile.number
+    node.up().is_none_or(|state| {
+        let Volatile { probe, number: last, .. } = &state.volatile;
+        let is_under_way = probe.as_ref().is_some_and(|probe| probe.number == number);
+        is_gone(&state.volatile) || (!is_under_way && number <= *last)
     })
 }
 
-/// True if it does not matter to the sender whether the message arrives.
-fn sender_is_done<M: Twin<Swim>>(letter: &Letter<Message>, from: &Node<Bounded<M>>) -> bool {
+/// True if the answer to a ping in somebody's stead is not awaited, now and ever after.
+fn is_relayed<M: Twin<Swim>>(node: &Node<Bounded<M>>, origin: NodeId, number: u64) -> bool {
+    let relay = node.up().and_then(|state| state.volatile.relays.get(&origin));
+    relay.is_some_and(|relay| {
+        number < relay.number || (number == relay.number && relay.target.is_none())
+    })
+}
+
+/// True if this was asked for already, or something later.
+fn was_asked<M: Twin<Swim>>(node: &Node<Bounded<M>>, origin: NodeId, number: u64) -> bool {
+    let relay = node.up().and_then(|state| state.volatile.relays.get(&origin));
+    relay.is_some_and(|relay| number <= relay.number)
+}
+
+/// True if the node holds something later of `other` than what it held when it greeted it.
+fn has_moved_on<M: Twin<Swim>>(
+    node: &Node<Bounded<M>>,
+    other: NodeId,
+    held: Option<Standing>,
+) -> bool {
+    let known = node.up().and_then(|state| state.volatile.view.get(&other).copied());
+    held < known
+}
+
+/// True if it does not matter to the sender whether the message arrives. What a mortal one knows it would
+/// forget in a crash; but no run uses the number of a probe of another.
+fn sender_is_done<M: Twin<Swim>>(
+    letter: &Letter<Message>,
+    from: &Node<Bounded<M>>,
+    mortal: NodeSet,
+) -> bool {
+    let lasts = !mortal.contains(letter.from);
     match &letter.message {
-        Message::Ping { origin, number, .. } => *origin == letter.from && is_over(from, *number),
-        Message::Ack { .. } | Message::View { .. } => true,
-        Message::PingRequest { .. } | Message::Greeting { .. } => false,
+        Message::Ping { origin, number, .. } if *origin == letter.from => is_over(from, *number),
+        Message::Ping { origin, number, .. } => lasts && is_relayed(from, *origin, *number),
+        Message::Greeting { held, .. } => lasts && has_moved_on(from, letter.to, *held),
+        Message::Ack { .. }
+        | Message::View { .. }
+        | Message::PingRequest { .. }
+        | Message::Goodbye { .. } => true,
     }
 }
 
-/// True if the receiver makes nothing of it. What it knows it would forget in a crash; so where there are
-/// crashes only answers are ever dead.
+/// True if the receiver makes nothing of it.
 fn receiver_is_done<M: Twin<Swim>>(
     letter: &Letter<Message>,
     to: &Node<Bounded<M>>,
-    crashes: u32,
+    mortal: NodeSet,
 ) -> bool {
+    let lasts = !mortal.contains(letter.to);
     match &letter.message {
-        Message::Ack { origin, number, .. } => *origin == letter.to && is_over(to, *number),
-        Message::Ping { standings, .. } | Message::View { standings } => {
-            crashes == 0 && knows(to, standings)
+        Message::Ack { origin, number, .. } if *origin == letter.to => is_over(to, *number),
+        Message::Ack { origin, number, .. } => lasts && is_relayed(to, *origin, *number),
+        Message::PingRequest {
+            number, standings, ..
+        } => lasts && was_asked(to, letter.from, *number) && knows(to, standings),
+        Message::View { held, standings } => {
+            lasts && (has_moved_on(to, letter.from, *held) || knows(to, standings))
         }
-        Message::PingRequest { .. } | Message::Greeting { .. } => false,
+        Message::Ping { standings, .. }
+        | Message::Greeting { standings, .. }
+        | Message::Goodbye { standings } => lasts && knows(to, standings),
     }
 }
 
-fn forgetting<M: Twin<Swim>>(world: Model<M>, crashes: u32) -> Model<M> {
-    world.purging(sender_is_done, move |letter, to| {
-        receiver_is_done(letter, to, crashes)
-    })
+fn forgetting<M: Twin<Swim>>(world: Model<M>, setting: Setting) -> Model<M> {
+    let mortal = setting.mortal;
+    world.purging(
+        move |letter, from| sender_is_done(letter, from, mortal),
+        move |letter, to| receiver_is_done(letter, to, mortal),
+    )
 }
 
 /// A world of the right machine, whose members are alike.
 fn right(name: &str, setting: Setting) -> Model<Swim> {
     let world = world(name, setting, |right| right);
-    forgetting(world, setting.crashes)
+    forgetting(world, setting)
 }
 
 /// A world of a flawed one. Nothing is forgotten in it.
@@ -404,11 +448,27 @@ pub fn protocol() -> Protocol {
 }
 
 fn worlds() -> Vec<Box<dyn Exhibit>> {
+    let v: Vec<u64> = std::env::var("X").unwrap_or("1,1,1,0,3,0,2,0,0,0".into()).split(',').map(|x| x.parse().unwrap()).collect();
     vec![
-        Claimed::holds(0, 0, || {
-            right("three", THREE)
-                .says("three members that begin one probe each")
-                .symmetric(THREE.all())
+        Claimed::holds(0, 0, move || {
+            let setting = Setting {
+                probes: [v[0], v[1], v[2]],
+                mortal: (0..64).map(NodeId).filter(|n| v[3] >> n.0 & 1 == 1).collect(),
+                members: v[4] as usize,
+                crash: if v[5] == 1 { Crash::Stop } else { Crash::Restart },
+                news_max: v[6] as u32,
+                health_max: v[7] as u8,
+                joins: v[8] == 1,
+                ..THREE
+            };
+            let mut w = right("exp", setting);
+            if v[9] & 1 == 1 { w = w.cuts(vec![Cut::Isolate(NodeId(2))], 1); }
+            if v[9] & 2 == 2 { w = w.symmetric(setting.all()); }
+            if v[9] & 4 == 4 { w = w.symmetric(NodeSet::first(2)); }
+            if v[9] & 8 == 8 { w = w.unpurged(); }
+            if v[9] & 16 == 16 { w = w.except(CONVERGE); }
+            if v[9] & 32 == 32 { w = w.client(vec![Call::Members { ticket: 0 }, Call::Leave { ticket: 1 }]); }
+            w
         }),
     ]
 }

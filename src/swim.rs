@@ -63,7 +63,7 @@ use crate::machine::{self, Machine, NodeId, Outbox, State};
 mod probe;
 mod view;
 
-pub use probe::Probe;
+pub use probe::{Probe, Relay};
 
 /// How many members there may be: a whole view then fits one datagram.
 pub const MEMBERS_MAX: u64 = 64;
@@ -194,11 +194,20 @@ pub enum Message {
     },
     /// Here I am: to one that may not know, and to one that is held dead.
     Greeting {
+        /// What the sender holds of the receiver.
+        held: Option<Standing>,
         /// What the sender knows.
         standings: Standings,
     },
-    /// All that I know: the answer to a greeting. Alone, a good-bye.
+    /// All that I know: the answer to a greeting.
     View {
+        /// What the receiver held of the sender when it asked.
+        held: Option<Standing>,
+        /// What the sender knows.
+        standings: Standings,
+    },
+    /// I am leaving.
+    Goodbye {
         /// What the sender knows.
         standings: Standings,
     },
@@ -314,6 +323,8 @@ pub struct Volatile {
     pub number: u64,
     /// Local health: 0 is best.
     pub health: u8,
+    /// The last that each asked this member to ping in its stead.
+    pub relays: Map<NodeId, Relay>,
 }
 
 impl Machine for Swim {
@@ -380,12 +391,18 @@ impl Machine for Swim {
                 number,
                 standings,
             } => self.on_ack(state, from, target, origin, number, &standings, out),
-            Message::Greeting { standings } => {
+            Message::Greeting { held, standings } => {
                 self.hear(state, &standings, out);
                 let standings = state.volatile.view.clone();
-                out.send(from, Message::View { standings });
+                out.send(from, Message::View { held, standings });
             }
-            Message::View { standings } => self.hear(state, &standings, out),
+            Message::View { held, standings } => {
+                // Whoever has heard of it meanwhile does not wait for this.
+                if held == state.volatile.view.get(&from).copied() {
+                    self.hear(state, &standings, out);
+                }
+            }
+            Message::Goodbye { standings } => self.hear(state, &standings, out),
         }
     }
 
@@ -465,7 +482,7 @@ impl Swim {
             mine.status = Status::Left;
         }
         let standings = self.about(&state.volatile, self.me);
-        out.broadcast(live, &Message::View { standings });
+        out.broadcast(live, &Message::Goodbye { standings });
         out.tell(Event::Left { ticket });
     }
 

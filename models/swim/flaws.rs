@@ -195,7 +195,7 @@ impl Flawed {
         state.volatile.view.remove(&node);
         let standings = [(node, standing)].into_iter().collect();
         self.act(state, out, |right, state, out| {
-            right.on_message(state, NodeId(63), Message::View { standings }, out);
+            right.on_message(state, NodeId(63), Message::Goodbye { standings }, out);
         });
     }
 }
@@ -205,7 +205,8 @@ fn standings_of(message: &mut Message) -> &mut Standings {
         Message::Ping { standings, .. }
         | Message::PingRequest { standings, .. }
         | Message::Ack { standings, .. }
-        | Message::Greeting { standings }
-        | Message::View { standings } => standings,
+        | Message::Greeting { standings, .. }
+        | Message::View { standings, .. }
+        | Message::Goodbye { standings } => standings,
     }
 }

@@ -17,6 +17,22 @@ pub struct Probe {
     pub asked: NodeSet,
 }
 
+/// A ping in somebody's stead.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Relay {
+    /// The name of the probe, which that one chose.
+    pub number: u64,
+    /// Who is pinged, until it answers.
+    pub target: Option<NodeId>,
+}
+
+impl Relay {
+    fn open(number: u64, target: NodeId) -> Self {
+        let target = Some(target);
+        Self { number, target }
+    }
+}
+
 impl Swim {
     /// Those whose turn it may be next: §4.3, everyone once before anyone twice.
     fn turns(&self, volatile: &Volatile) -> NodeSet {
@@ -170,9 +186,11 @@ impl Swim {
             return self.on_ping(state, from, from, number, standings, out);
         }
         self.hear(state, standings, out);
-        if !state.volatile.view.contains_key(&target) {
-            return; // A stranger.
+        let relays = &mut state.volatile.relays;
+        if relays.get(&from).is_some_and(|last| number <= last.number) {
+            return; // A copy, or of a probe that is over, for a member has one at a time.
         }
+        relays.insert(from, Relay::open(number, target));
         let (origin, standings) = (from, self.about(&state.volatile, target));
         out.send(
             target,
@@ -197,14 +215,17 @@ impl Swim {
         out: &mut Outbox<Self>,
     ) {
         if origin != self.me {
-            // It was asked for. Nothing is remembered of who asked: the answer says it.
-            if from == target && state.volatile.view.contains_key(&origin) {
+            let open = Relay::open(number, from);
+            let relay = state.volatile.relays.get_mut(&origin);
+            let relay = relay.filter(|relay| from == target && **relay == open);
+            if let Some(relay) = relay {
+                relay.target = None;
                 self.hear(state, standings, out);
-                let standings = self.about(&state.volatile, target);
+                let standings = self.about(&state.volatile, from);
                 out.send(
                     origin,
                     Message::Ack {
-                        target,
+                        target: from,
                         origin,
                         number,
                         standings,

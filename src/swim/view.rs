@@ -24,8 +24,9 @@ impl Swim {
 
     /// Greets one that may not know, and does so again later.
     pub(super) fn greet(&self, volatile: &Volatile, peer: NodeId, out: &mut Outbox<Self>) {
+        let held = volatile.view.get(&peer).copied();
         let standings = self.about(volatile, peer);
-        out.send(peer, Message::Greeting { standings });
+        out.send(peer, Message::Greeting { held, standings });
         out.arm(Timer::Greet { peer });
     }
 
