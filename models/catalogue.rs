@@ -18,7 +18,9 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{clock, commit, gossip, merkle, raft, register, service, story, swim, sync};
+use crate::{
+    clock, commit, detector, gossip, merkle, raft, register, service, story, swim, sync,
+};
 
 mod reference;
 
@@ -465,6 +467,7 @@ pub fn protocols() -> Vec<Protocol> {
         merkle::protocol(),
         sync::protocol(),
         gossip::protocol(),
+        detector::protocol(),
         swim::protocol(),
     ]
 }

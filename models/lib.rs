@@ -7,6 +7,7 @@ pub mod calm;
 pub mod catalogue;
 pub mod clock;
 pub mod commit;
+pub mod detector;
 pub mod diagram;
 pub mod engine;
 pub mod flaw;

@@ -16,14 +16,14 @@ use crate::ghost::{Breaches, Ghost};
 use crate::promise::Condition;
 use crate::purge::{self, Discharged};
 use crate::shared::Shared;
-use crate::snapshot::{Letter, Node, Snapshot};
-use crate::symmetry::Renaming;
+use crate::snapshot::{Letter, Node, Snapshot, nobody_waits};
+use crate::symmetry::{self, Renaming};
 use crate::world::{Disk, World};
 
 mod bounded;
 mod flaws;
 
-use bounded::{Bounded, Crash, is_gone};
+use bounded::{Bounded, Crash, has_restarted, is_gone};
 use flaws::{Flaw, Flawed};
 
 /// What a member holds of another only grows.
@@ -47,6 +47,10 @@ pub const CONVERGE: &str = "views converge";
 
 /// What was told: by each member of itself, and of each other.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says that something happened"
+)]
 pub struct Views {
     /// The latest incarnation that each has begun.
     own: Map<NodeId, u64>,
@@ -56,6 +60,14 @@ pub struct Views {
     refuted: bool,
     /// Somebody was asked, and answered.
     answered: bool,
+    /// Somebody was held dead, and then alive.
+    risen: bool,
+    /// Somebody heard of a suspicion that was not its own.
+    hearsay: bool,
+    /// Who accuses whom, until it has told of it.
+    accusing: Option<(NodeId, NodeId)>,
+    /// Those that join: they take nobody to be alive, and nobody takes them to be, before it is told.
+    late: NodeSet,
     breaches: Breaches,
 }
 
@@ -98,9 +110,11 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Views {
                 node: target,
                 asked,
             } => {
+                self.accusing = Some((node, *target));
                 let knows = |other: NodeId| {
                     let told = self.held.get(&node).and_then(|held| held.get(&other));
-                    told.is_none_or(|standing| standing.is_live())
+                    let assumed = !self.late.contains(node) && !self.late.contains(other);
+                    told.map_or(assumed, |standing| standing.is_live())
                 };
                 let mut others = self.own.keys().filter(|other| ![node, *target].contains(other));
                 let could_ask = others.any(|other| knows(*other));
@@ -132,6 +146,7 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Views {
         Self {
             own: names.value(&self.own),
             held: names.value(&self.held),
+            late: names.set(self.late),
             ..self.clone()
         }
     }
@@ -147,12 +162,15 @@ impl Views {
     fn holds(&mut self, node: NodeId, other: NodeId, standing: Standing) {
         let own = self.own.get(&other).copied().unwrap_or(0);
         self.breaches.note(own < standing.incarnation, OWNER);
+        let accused = self.accusing.take() == Some((node, other));
+        self.hearsay |= standing.status == Status::Suspect && !accused;
         let held = self.held.entry_or_insert_with(node, Standings::new);
         let Some(before) = held.insert(other, standing) else {
             return;
         };
         self.breaches.note(standing <= before, NEVER_BACK);
         let rises = before.status == Status::Dead && standing.status == Status::Alive;
+        self.risen |= rises;
         let stale = rises && standing.incarnation <= before.incarnation;
         self.breaches.note(stale, NO_ZOMBIE);
     }
@@ -201,12 +219,20 @@ impl Setting {
         NodeSet::first(self.members)
     }
 
-    fn machines<M>(self, probes: [u64; 3], make: impl Fn(Swim) -> M) -> Vec<Bounded<M>> {
+    /// True if the node never forgets what it will need: it does not crash, or it did already, and there
+    /// is one crash in all, or it does so for good.
+    fn remembers<M: Twin<Swim>>(self, id: NodeId, node: &Node<Bounded<M>>) -> bool {
+        let has_restarted = node.up().is_some_and(|state| has_restarted(&state.volatile));
+        self.crash == Crash::Stop || !self.mortal.contains(id) || has_restarted
+    }
+
+    fn late(self) -> NodeSet {
         let last = NodeId(self.members as u64 - 1);
-        let mut old = self.all();
-        if self.joins {
-            old.remove(last);
-        }
+        [last].into_iter().filter(|_| self.joins).collect()
+    }
+
+    fn machines<M>(self, probes: [u64; 3], make: impl Fn(Swim) -> M) -> Vec<Bounded<M>> {
+        let old = self.all().difference(self.late());
         let machine = |(me, probes): (NodeId, u64)| {
             let knows = old.contains(me);
             let nobody = NodeSet::EMPTY;
@@ -237,7 +263,11 @@ const ROUNDS: u32 = 120;
 /// A world in which all is promised that SWIM promises of its members at any time.
 fn world<M: Twin<Swim>>(name: &str, setting: Setting, make: impl Fn(Swim) -> M) -> Model<M> {
     let machines = setting.machines(setting.probes, &make);
-    let world = World::new(name, machines, Views::default())
+    let ghost = Views {
+        late: setting.late(),
+        ..Views::default()
+    };
+    let world = World::new(name, machines, ghost)
         .crashes(setting.mortal, u32::from(!setting.mortal.is_empty()))
         .always_told(NEVER_BACK, |told| !told.ghost.breaches.of(NEVER_BACK))
         .always_told(OWNER, |told| !told.ghost.breaches.of(OWNER))
@@ -245,14 +275,14 @@ fn world<M: Twin<Swim>>(name: &str, setting: Setting, make: impl Fn(Swim) -> M) 
         .always_told(REFUTES, |told| !told.ghost.breaches.of(REFUTES))
         .always_told(NO_ZOMBIE, |told| !told.ghost.breaches.of(NO_ZOMBIE))
         .always_told(ASKED, |told| !told.ghost.breaches.of(ASKED))
-        .always_told(ANSWERS, |told| !told.ghost.breaches.of(ANSWERS))
+        .always_told(ANSWERS, |told| {
+            nobody_waits(told.clients) && !told.ghost.breaches.of(ANSWERS)
+        })
         .sometimes_told("somebody refutes", |told| told.ghost.refuted)
         .sometimes_told("somebody is held dead", |told| {
             told.ghost.some(|_, standing| standing.status == Status::Dead)
         })
-        .sometimes_told("a refutation is believed", |told| {
-            (told.ghost).some(|_, standing| standing.is_live() && 0 < standing.incarnation)
-        });
+        .sometimes_told("who was held dead is held alive again", |told| told.ghost.risen);
     match setting.crash {
         Crash::Stop => in_calm(world, COMPLETENESS, setting, &make, the_gone_are_held_dead)
             .sometimes("who crashed is held dead by all others", |snapshot| {
@@ -367,6 +397,11 @@ fn was_asked<M: Twin<Swim>>(node: &Node<Bounded<M>>, origin: NodeId, number: u64
     relay.is_some_and(|relay| number <= relay.number)
 }
 
+/// True if the node crashed for good: it does nothing ever after.
+fn is_lost<M: Twin<Swim>>(node: &Node<Bounded<M>>, crash: Crash) -> bool {
+    crash == Crash::Stop && node.up().is_none_or(|state| is_gone(&state.volatile))
+}
+
 /// True if the node holds something later of `other` than what it held when it greeted it.
 fn has_moved_on<M: Twin<Swim>>(
     node: &Node<Bounded<M>>,
@@ -382,9 +417,12 @@ fn has_moved_on<M: Twin<Swim>>(
 fn sender_is_done<M: Twin<Swim>>(
     letter: &Letter<Message>,
     from: &Node<Bounded<M>>,
-    mortal: NodeSet,
+    setting: Setting,
 ) -> bool {
-    let lasts = !mortal.contains(letter.from);
+    if is_lost(from, setting.crash) {
+        return true;
+    }
+    let lasts = setting.remembers(letter.from, from);
     match &letter.message {
         Message::Ping { origin, number, .. } if *origin == letter.from => is_over(from, *number),
         Message::Ping { origin, number, .. } => lasts && is_relayed(from, *origin, *number),
@@ -400,9 +438,12 @@ fn sender_is_done<M: Twin<Swim>>(
 fn receiver_is_done<M: Twin<Swim>>(
     letter: &Letter<Message>,
     to: &Node<Bounded<M>>,
-    mortal: NodeSet,
+    setting: Setting,
 ) -> bool {
-    let lasts = !mortal.contains(letter.to);
+    if is_lost(to, setting.crash) {
+        return true;
+    }
+    let lasts = setting.remembers(letter.to, to);
     match &letter.message {
         Message::Ack { origin, number, .. } if *origin == letter.to => is_over(to, *number),
         Message::Ack { origin, number, .. } => lasts && is_relayed(to, *origin, *number),
@@ -419,10 +460,9 @@ fn receiver_is_done<M: Twin<Swim>>(
 }
 
 fn forgetting<M: Twin<Swim>>(world: Model<M>, setting: Setting) -> Model<M> {
-    let mortal = setting.mortal;
     world.purging(
-        move |letter, from| sender_is_done(letter, from, mortal),
-        move |letter, to| receiver_is_done(letter, to, mortal),
+        move |letter, from| sender_is_done(letter, from, setting),
+        move |letter, to| receiver_is_done(letter, to, setting),
     )
 }
 
@@ -447,32 +487,221 @@ pub fn protocol() -> Protocol {
     }
 }
 
+/// Two of three begin a probe.
+const BOTH: Setting = Setting {
+    probes: [1, 1, 0],
+    ..THREE
+};
+
+fn two_alike<M: Twin<Swim>>(world: Model<M>) -> Model<M> {
+    world.symmetric(NodeSet::first(2))
+}
+
+fn passing_on<M: Twin<Swim>>(world: Model<M>) -> Model<M> {
+    world.sometimes_told("a suspicion is passed on", |told| told.ghost.hearsay)
+}
+
 fn worlds() -> Vec<Box<dyn Exhibit>> {
-    let v: Vec<u64> = std::env::var("X").unwrap_or("1,1,1,0,3,0,2,0,0,0".into()).split(',').map(|x| x.parse().unwrap()).collect();
+    let third: NodeSet = [NodeId(2)].into_iter().collect();
     vec![
-        Claimed::holds(0, 0, move || {
-            let setting = Setting {
-                probes: [v[0], v[1], v[2]],
-                mortal: (0..64).map(NodeId).filter(|n| v[3] >> n.0 & 1 == 1).collect(),
-                members: v[4] as usize,
-                crash: if v[5] == 1 { Crash::Stop } else { Crash::Restart },
-                news_max: v[6] as u32,
-                health_max: v[7] as u8,
-                joins: v[8] == 1,
+        Claimed::holds(0, 0, || {
+            passing_on(two_alike(right("three", BOTH)))
+                .says("three members, of which two begin a probe each")
+        }),
+        Claimed::holds(0, 0, || {
+            let twice = Setting {
+                probes: [2, 0, 0],
                 ..THREE
             };
-            let mut w = right("exp", setting);
-            if v[9] & 1 == 1 { w = w.cuts(vec![Cut::Isolate(NodeId(2))], 1); }
-            if v[9] & 2 == 2 { w = w.symmetric(setting.all()); }
-            if v[9] & 4 == 4 { w = w.symmetric(NodeSet::first(2)); }
-            if v[9] & 8 == 8 { w = w.unpurged(); }
-            if v[9] & 16 == 16 { w = w.except(CONVERGE); }
-            if v[9] & 32 == 32 { w = w.client(vec![Call::Members { ticket: 0 }, Call::Leave { ticket: 1 }]); }
-            w
+            right("twice", twice).says("three members, of which one begins two probes")
+        }),
+        Claimed::holds(0, 0, || {
+            passing_on(two_alike(right("cut", BOTH)))
+                .says("three members, of which two begin a probe each; the third is cut off once")
+                .cuts(vec![Cut::Isolate(NodeId(2))], 1)
+        }),
+        Claimed::holds(0, 0, move || {
+            let stop = Setting {
+                crash: Crash::Stop,
+                mortal: third,
+                ..BOTH
+            };
+            passing_on(two_alike(right("crash-stop", stop)))
+                .says("three members, of which two begin a probe each; the third may crash for good")
+        }),
+        Claimed::holds(0, 0, || {
+            let mortal = THREE.all();
+            right("crash", Setting { mortal, ..PROBED })
+                .says("three members, of which one begins a probe; one of them may crash and restart")
+        }),
+        Claimed::holds(0, 0, move || {
+            let restart = Setting {
+                mortal: third,
+                news_max: 0,
+                ..BOTH
+            };
+            two_alike(right("restart", restart)).says(
+                "three members without news, of which two begin a probe each; the third may crash \
+                 and restart",
+            )
+        }),
+        Claimed::holds(0, 0, || {
+            right("two-crash", TWO_CRASH)
+                .says("two members that begin a probe each, and one more if they restart; one crash")
+                .symmetric(TWO.all())
+        }),
+        Claimed::holds(0, 0, || {
+            let more = Setting {
+                probes: [3, 3, 0],
+                ..TWO
+            };
+            right("two", more)
+                .says("two members that begin three probes each")
+                .symmetric(TWO.all())
+        }),
+        Claimed::holds(0, 0, || {
+            let join = Setting {
+                probes: [1, 0, 1],
+                joins: true,
+                ..THREE
+            };
+            right("join", join)
+                .says("two members, and a third that joins by the first; the first and the third begin a probe each")
+        }),
+        Claimed::holds(0, 0, || {
+            asking(right("leave", BOTH))
+                .says("three members, of which two begin a probe each; a client asks who is there, and one leaves")
+        }),
+        Claimed::holds(0, 0, || {
+            let healthy = Setting {
+                probes: [2, 2, 0],
+                health_max: 2,
+                ..TWO
+            };
+            right("health", healthy)
+                .says("two members that begin two probes each, and mind their own health")
+                .symmetric(TWO.all())
+        }),
+        Claimed::holds_deep(0, 0, || {
+            passing_on(right("all-probe", THREE))
+                .says("three members that begin a probe each")
+                .symmetric(THREE.all())
         }),
     ]
 }
 
+/// The first of three probes the last, which may crash.
+const PROBED: Setting = Setting {
+    probes: [1, 0, 0],
+    ..THREE
+};
+const TWO_CRASH: Setting = Setting {
+    mortal: NodeSet::first(2),
+    ..TWO
+};
+const STOP: Setting = Setting {
+    crash: Crash::Stop,
+    ..TWO_CRASH
+};
+
+fn asking<M: Twin<Swim>>(world: Model<M>) -> Model<M> {
+    world
+        .client([Call::Members { ticket: 0 }, Call::Leave { ticket: 1 }])
+        .sometimes_told("a call is answered", |told| told.ghost.answered)
+}
+
 fn flaws() -> Vec<Box<dyn Exhibit>> {
-    vec![]
+    vec![
+        Claimed::falls(NEVER_BACK, 0, || {
+            flawed(Flaw::EqualAccepted, "equal-accepted", TWO)
+                .says("alive is believed of a suspect, in the incarnation that is suspected")
+        }),
+        Claimed::falls(NO_ZOMBIE, 0, || {
+            flawed(Flaw::DeadRises, "dead-rises", TWO)
+                .says("alive is believed of one that is held dead, in whatever incarnation")
+        }),
+        Claimed::falls(NO_ZOMBIE, 0, || {
+            flawed(Flaw::DeadForgotten, "dead-forgotten", TWO)
+                .says("who is held dead is taken out of the view, and whatever is said of it is news")
+        }),
+        Claimed::falls(OWNER, 0, || {
+            flawed(Flaw::AnyoneRaises, "anyone-raises", BOTH)
+                .says("whoever has an answer from a suspect begins an incarnation in its stead")
+        }),
+        Claimed::falls(REFUTES, 0, || {
+            flawed(Flaw::OwnPlusOne, "own-plus-one", TWO_CRASH)
+                .says("a disk forgets, and a refutation is one more than the member's own incarnation")
+                .disk(Disk::Lying)
+        }),
+        Claimed::falls(FRESH, 0, || {
+            flawed(Flaw::NothingKept, "nothing-kept", TWO_CRASH)
+                .says("the incarnation is not on the disk")
+        }),
+        Claimed::falls(ASKED, 0, || {
+            flawed(Flaw::NobodyAsked, "nobody-asked", PROBED)
+                .says("a member is suspected when it does not answer at once")
+        }),
+        Claimed::falls(COMPLETENESS, 0, || {
+            flawed(Flaw::NeverConfirmed, "never-confirmed", STOP)
+                .says("a suspicion never becomes a death")
+        }),
+        Claimed::falls(CONVERGE, 0, || {
+            flawed(Flaw::DeadNotGreeted, "dead-not-greeted", TWO)
+                .says("who is held dead is left alone, as in the textbook")
+        }),
+        Claimed::falls(CONVERGE, 0, || {
+            flawed(Flaw::NoRefutation, "no-refutation", TWO)
+                .says("who is suspected does not refute")
+        }),
+        Claimed::falls(ANSWERS, 0, || {
+            asking(flawed(Flaw::SuspectsHidden, "suspects-hidden", TWO))
+                .says("whoever asks who is there is not told of the suspects")
+        }),
+        Claimed::falls(FRESH, 0, || {
+            world("lying-disk", TWO_CRASH, |right| right)
+                .says("a disk forgets what it acknowledged")
+                .disk(Disk::Lying)
+        }),
+    ]
+}
+
+/// What [`World::purging`] owes in small worlds.
+///
+/// # Errors
+///
+/// Says which obligation fails, and where.
+pub fn obligations() -> Result<Vec<Discharged>, String> {
+    Ok(vec![
+        purge::obligations(|| right("purged", TWO))?,
+        purge::obligations(|| right("purged", TWO_CRASH))?,
+        purge::obligations(|| right("purged", STOP))?,
+        purge::obligations(|| right("purged", PROBED))?,
+    ])
+}
+
+/// The same, of a machine for which the rule is wrong: to one that believes what is old, nothing is ever
+/// known. It must fail, or the obligations prove nothing.
+///
+/// # Errors
+///
+/// Always, if all is well.
+pub fn wrong_obligations() -> Result<Discharged, String> {
+    purge::obligations(|| forgetting(flawed(Flaw::EqualAccepted, "purged", TWO), TWO))
+}
+
+/// What [`World::symmetric`] owes in a small world.
+///
+/// # Errors
+///
+/// Says which obligation fails, and where.
+pub fn mirror_obligations() -> Result<symmetry::Discharged, String> {
+    let setting = Setting {
+        news_max: 0,
+        ..PROBED
+    };
+    let all_probe = move || {
+        let alike: NodeSet = [NodeId(1), NodeId(2)].into_iter().collect();
+        right("mirrored", setting).symmetric(alike)
+    };
+    symmetry::obligations(all_probe)
 }

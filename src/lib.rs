@@ -23,6 +23,7 @@ pub mod clock;
 pub mod commit;
 pub mod crdt;
 pub mod data;
+pub mod detector;
 pub mod gossip;
 pub mod machine;
 pub mod merkle;

@@ -13,7 +13,7 @@ use crate::flaw::{Twin, boot, delegate};
 /// A probe begins with its alarm and with nothing else, and nobody is suspected but by a probe. So this is
 /// the machine itself, under every schedule in which no more of these alarms ring.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Bounded<M> {
+pub(super) struct Bounded<M> {
     pub(super) inner: M,
     /// How many.
     pub(super) probes: u64,
@@ -37,6 +37,11 @@ pub(super) fn is_gone(volatile: &Volatile) -> bool {
 
 /// The number of a probe counts from here in the run that began this incarnation.
 const NUMBERS: u64 = 1 << 32;
+
+/// True of a member that is not in its first run.
+pub(super) fn has_restarted(volatile: &Volatile) -> bool {
+    NUMBERS <= volatile.number
+}
 
 impl<M: Twin<Swim>> Machine for Bounded<M> {
     type Call = Call;

@@ -49,8 +49,6 @@ pub(super) enum Flaw {
     SuspectsHidden,
     /// A member that is suspected does not refute.
     NoRefutation,
-    /// News of a suspicion overrides a death.
-    SuspicionOverDeath,
 }
 
 impl Machine for Flawed {
@@ -173,9 +171,6 @@ impl Flawed {
                     said.status == Status::Alive && held.incarnation == said.incarnation
                 }
                 Flaw::DeadRises => said.status == Status::Alive && held.status == Status::Dead,
-                Flaw::SuspicionOverDeath => {
-                    said.status == Status::Suspect && held.status == Status::Dead
-                }
                 _ => false,
             };
             if wrong && *node != self.right.me && *said < held {
