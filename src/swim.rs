@@ -446,8 +446,9 @@ impl Machine for Swim {
         let live = self.live(&state.volatile);
         let mine = view.get(&self.me);
         let targets = probe.iter().map(|probe| probe.target);
-        mine.is_some_and(|mine| mine.incarnation < state.durable.next || mine.incarnation == u64::MAX)
-            && *health <= self.health_max
+        mine.is_some_and(|mine| {
+            mine.incarnation < state.durable.next || mine.incarnation == u64::MAX
+        }) && *health <= self.health_max
             && (targets.chain(*round)).all(|node| live.contains(node))
             && news.iter().all(|(node, left)| {
                 *node != self.me && view.contains_key(node) && (1..=self.news_pings).contains(left)

@@ -18,6 +18,61 @@ use quorate_models::swim::{
 use quorate_models::testing::{audits, discharges, holds, refutes};
 
 #[test]
+fn promises_hold_with_three_members() {
+    holds("swim", "three", 0);
+}
+
+#[test]
+fn promises_hold_when_one_of_three_probes_twice() {
+    holds("swim", "twice", 0);
+}
+
+#[test]
+fn promises_hold_with_three_members_and_one_cut() {
+    holds("swim", "cut", 0);
+}
+
+#[test]
+fn promises_hold_with_three_members_of_which_one_crashes_for_good() {
+    holds("swim", "crash-stop", 0);
+}
+
+#[test]
+fn promises_hold_with_three_members_of_which_any_crashes_and_restarts() {
+    holds("swim", "crash", 0);
+}
+
+#[test]
+fn promises_hold_when_two_of_three_probe_and_the_third_restarts() {
+    holds("swim", "restart", 0);
+}
+
+#[test]
+fn promises_hold_with_two_members_and_one_crash() {
+    holds("swim", "two-crash", 0);
+}
+
+#[test]
+fn promises_hold_with_two_members_that_probe_three_times() {
+    holds("swim", "two", 0);
+}
+
+#[test]
+fn promises_hold_when_a_third_member_joins() {
+    holds("swim", "join", 0);
+}
+
+#[test]
+fn promises_hold_when_one_of_three_leaves() {
+    holds("swim", "leave", 0);
+}
+
+#[test]
+fn promises_hold_when_members_mind_their_own_health() {
+    holds("swim", "health", 0);
+}
+
+#[test]
 fn standings_never_go_back_falls_when_equal_incarnations_are_believed() {
     refutes("swim", "equal-accepted", NEVER_BACK);
 }
@@ -82,6 +137,13 @@ fn dead_messages_are_dead() {
     discharges(obligations());
     let failure = wrong_obligations().expect_err("a wrong rule is found out");
     assert!(failure.contains("dead"), "{failure}");
+}
+
+#[test]
+fn small_worlds_have_the_same_states_under_full_equality_and_under_stateright() {
+    for world in ["crash", "leave"] {
+        audits("swim", world);
+    }
 }
 
 #[test]
@@ -238,7 +300,10 @@ fn so_many_helpers_are_asked_and_others_from_probe_to_probe() {
             standings,
         };
         alone.hears(1, ack);
-        assert!(alone.state.volatile.probe.is_none(), "an answer by a helper is one");
+        assert!(
+            alone.state.volatile.probe.is_none(),
+            "an answer by a helper is one"
+        );
     }
     assert!(asked.len() >= 4, "{asked}");
 }
@@ -262,7 +327,11 @@ fn a_request_is_relayed_once_and_so_is_its_answer() {
     let to_whom = |alone: &Alone| alone.sent().iter().map(|(to, _)| to.0).collect::<Vec<_>>();
     assert_eq!(to_whom(alone.hears(1, request.clone())), [2]);
     assert_eq!(to_whom(alone.hears(1, request)), []);
-    assert_eq!(to_whom(alone.hears(1, ack.clone())), [], "it is not the target's");
+    assert_eq!(
+        to_whom(alone.hears(1, ack.clone())),
+        [],
+        "it is not the target's"
+    );
     assert_eq!(to_whom(alone.hears(2, ack.clone())), [1]);
     assert_eq!(to_whom(alone.hears(2, ack)), []);
 }
@@ -281,10 +350,20 @@ fn news_goes_out_on_so_many_pings_and_no_more() {
     let mut told = [0; 8];
     for turn in 0..12_u64 {
         alone.rings(probe(1 + turn % 4));
-        let [(to, Message::Ping { number, standings, .. })] = &alone.sent()[..] else {
+        let [
+            (
+                to,
+                Message::Ping {
+                    number, standings, ..
+                },
+            ),
+        ] = &alone.sent()[..]
+        else {
             panic!("{:?}", alone.sent());
         };
-        let news: Vec<NodeId> = (standings.keys().copied()).filter(|node| 5 <= node.0).collect();
+        let news: Vec<NodeId> = (standings.keys().copied())
+            .filter(|node| 5 <= node.0)
+            .collect();
         assert!(news.len() <= 2);
         for node in news {
             told[usize::try_from(node.0).expect("few")] += 1;
@@ -313,7 +392,10 @@ fn local_health_stretches_the_alarms_and_comes_back() {
     for health in [1, 2, 2] {
         let before = alone.state.volatile.health;
         let peer = NodeId(1);
-        alone.rings(Timer::Probe { peer, health: before });
+        alone.rings(Timer::Probe {
+            peer,
+            health: before,
+        });
         alone.rings(Timer::Direct { health: before });
         assert_eq!(alone.state.volatile.health, health);
     }
@@ -405,7 +487,10 @@ fn who_left_answers_and_asks_nothing() {
         number,
         standings,
     };
-    assert!(matches!(alone.hears(1, ping).sent()[..], [(NodeId(1), Message::Ack { .. })]));
+    assert!(matches!(
+        alone.hears(1, ping).sent()[..],
+        [(NodeId(1), Message::Ack { .. })]
+    ));
     assert!(alone.rings(probe(1)).sent().is_empty());
 }
 

@@ -3,9 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use quorate::detector::{
-    Call, Detector, Durable, Event, Heartbeat, Opinion, Timer, Volatile,
-};
+use quorate::detector::{Call, Detector, Durable, Event, Heartbeat, Opinion, Timer, Volatile};
 use quorate::machine::{Machine, NodeId, Outbox, Output, State};
 
 use crate::flaw::{boot, delegate};

@@ -89,9 +89,9 @@ impl<E: fmt::Debug> fmt::Debug for Told<E> {
 }
 
 /// The states of the machines that run, their alarms, and the messages under way.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(bound(deserialize = "D: Value, V: Value, T: Value, N: Value"))]
-pub(super) struct Scene<D, V, T: Ord, N> {
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(super) struct Scene<D: Value, V: Value, T: Value, N: Value> {
     pub(super) seats: Map<NodeId, (D, V)>,
     /// After how many more ticks each rings.
     armed: Map<(NodeId, T), u64>,
@@ -266,11 +266,15 @@ impl<M: Machine> Machine for Together<M> {
     }
 
     fn holds(&self, state: &State<Self>) -> bool {
-        state.volatile.seats.iter().all(|(node, (durable, volatile))| {
-            self.machine(*node).holds(&State {
-                durable: durable.clone(),
-                volatile: volatile.clone(),
+        state
+            .volatile
+            .seats
+            .iter()
+            .all(|(node, (durable, volatile))| {
+                self.machine(*node).holds(&State {
+                    durable: durable.clone(),
+                    volatile: volatile.clone(),
+                })
             })
-        })
     }
 }

@@ -131,10 +131,9 @@ impl Flawed {
         let before = state.clone();
         for output in delegate(state, |state, out| act(&self.right, state, out)) {
             out.push(match output {
-                Output::Event(Event::Refuted {
-                    accusation,
-                    ..
-                }) if self.flaw == Flaw::OwnPlusOne => {
+                Output::Event(Event::Refuted { accusation, .. })
+                    if self.flaw == Flaw::OwnPlusOne =>
+                {
                     let own = before.volatile.view.get(&self.right.me);
                     let incarnation = own.map_or(0, |own| own.incarnation) + 1;
                     (state.volatile.view).insert(self.right.me, Standing::alive(incarnation));

@@ -87,8 +87,8 @@ const STEP: u64 = 250;
 
 /// *ln(1 + e^-x)*, in thousandths, for *x* from 0 in steps of a quarter.
 const SOFTENED: [u32; 34] = [
-    693, 576, 474, 387, 313, 252, 201, 160, 127, 100, 79, 62, 49, 38, 30, 23, 18,
-    14, 11, 9, 7, 5, 4, 3, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0,
+    693, 576, 474, 387, 313, 252, 201, 160, 127, 100, 79, 62, 49, 38, 30, 23, 18, 14, 11, 9, 7, 5,
+    4, 3, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0,
 ];
 
 /// *ln(1 + e^-x)*, between two entries in a straight line; x and the result in thousandths.

@@ -1,8 +1,6 @@
 //! What a member knows of the others, and how it comes to know it.
 
-use super::{
-    Event, MEMBERS_MAX, Message, Standing, Standings, Status, Swim, Timer, Volatile,
-};
+use super::{Event, MEMBERS_MAX, Message, Standing, Standings, Status, Swim, Timer, Volatile};
 use crate::data::NodeSet;
 use crate::machine::{NodeId, Outbox, State};
 
