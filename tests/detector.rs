@@ -18,12 +18,12 @@ fn promises_hold_with_the_numbers_of_the_tla_model() {
 
 #[test]
 fn promises_hold_with_two_nodes_and_slow_messages() {
-    holds("detector", "two", 0);
+    holds("detector", "two", 9_797);
 }
 
 #[test]
 fn promises_hold_when_the_first_timeout_is_long_enough() {
-    holds("detector", "patient", 0);
+    holds("detector", "patient", 15_970);
 }
 
 #[test]

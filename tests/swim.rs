@@ -19,57 +19,57 @@ use quorate_models::testing::{audits, discharges, holds, refutes};
 
 #[test]
 fn promises_hold_with_three_members() {
-    holds("swim", "three", 0);
+    holds("swim", "three", 185_449);
 }
 
 #[test]
 fn promises_hold_when_one_of_three_probes_twice() {
-    holds("swim", "twice", 0);
+    holds("swim", "twice", 402_442);
 }
 
 #[test]
 fn promises_hold_with_three_members_and_one_cut() {
-    holds("swim", "cut", 0);
+    holds("swim", "cut", 556_347);
 }
 
 #[test]
 fn promises_hold_with_three_members_of_which_one_crashes_for_good() {
-    holds("swim", "crash-stop", 0);
+    holds("swim", "crash-stop", 208_021);
 }
 
 #[test]
 fn promises_hold_with_three_members_of_which_any_crashes_and_restarts() {
-    holds("swim", "crash", 0);
+    holds("swim", "crash", 46_161);
 }
 
 #[test]
 fn promises_hold_when_two_of_three_probe_and_the_third_restarts() {
-    holds("swim", "restart", 0);
+    holds("swim", "restart", 1_711_002);
 }
 
 #[test]
 fn promises_hold_with_two_members_and_one_crash() {
-    holds("swim", "two-crash", 0);
+    holds("swim", "two-crash", 21_396);
 }
 
 #[test]
 fn promises_hold_with_two_members_that_probe_three_times() {
-    holds("swim", "two", 0);
+    holds("swim", "two", 66_734);
 }
 
 #[test]
 fn promises_hold_when_a_third_member_joins() {
-    holds("swim", "join", 0);
+    holds("swim", "join", 1_076_122);
 }
 
 #[test]
 fn promises_hold_when_one_of_three_leaves() {
-    holds("swim", "leave", 0);
+    holds("swim", "leave", 1_708);
 }
 
 #[test]
 fn promises_hold_when_members_mind_their_own_health() {
-    holds("swim", "health", 0);
+    holds("swim", "health", 5_658);
 }
 
 #[test]
