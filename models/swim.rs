@@ -671,15 +671,15 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
         }),
         Claimed::falls(COMPLETENESS, 1, || {
             flawed(Flaw::NeverConfirmed, "never-confirmed", STOP)
-                .says("a suspicion never becomes a death")
+                .says("a suspicion never becomes a death: from here even calm does not get there")
         }),
         Claimed::falls(CONVERGE, 6, || {
             flawed(Flaw::DeadNotGreeted, "dead-not-greeted", TWO)
-                .says("who is held dead is left alone, as in the textbook")
+                .says("who is held dead is left alone, as in the textbook: from here even calm does not get there")
         }),
         Claimed::falls(CONVERGE, 2, || {
             flawed(Flaw::NoRefutation, "no-refutation", TWO)
-                .says("who is suspected does not refute")
+                .says("who is suspected does not refute: from here even calm does not get there")
         }),
         Claimed::falls(ANSWERS, 3, || {
             asking(flawed(Flaw::SuspectsHidden, "suspects-hidden", TWO))

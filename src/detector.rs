@@ -191,6 +191,7 @@ impl Machine for Detector {
         for node in self.peers() {
             Self::arm_silence(node, peer, out);
         }
+        out.broadcast(self.peers(), &Heartbeat { incarnation });
         Volatile {
             peers: self.peers().iter().map(|node| (node, peer)).collect(),
             incarnation,

@@ -1,11 +1,15 @@
-//! Several machines, a common clock, and a network that delivers within so many ticks: one world's node.
+//! Several machines, a common clock, and a network that delivers in time: one world's node, n0. The
+//! machines are n1 and so on.
 //!
 //! In a world any alarm may ring at any time and any message be lost, which is what a protocol must bear
 //! that rests on neither. A bound on mistakes rests on both. So here an alarm rings when the clock has
 //! ticked as often since it was armed as [`Machine::delay`] says at least, a tick for a millisecond; a
-//! message arrives once, no later than so many ticks after it was sent; and the clock does not tick past
-//! either. What happens within a tick happens in any order. This is Chandra and Toueg's partial synchrony
-//! with its bounds known to the world and not to the machines.
+//! message arrives once, a tick after it was sent at the soonest, and in time; and the clock does not tick
+//! past either. This is Chandra and Toueg's partial synchrony, with bounds known to the world and not to
+//! the machines.
+//!
+//! What happens at a machine within a tick happens in any order. Between machines there is none to choose,
+//! for nothing that one does is seen by another in the same tick; so they take turns, and rest.
 //!
 //! What is kept is not what the clock shows but what it has to tick until something has to happen, so that
 //! time goes on for ever in finitely many states.
@@ -15,15 +19,15 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use quorate::data::{Map, NodeSet};
+use quorate::data::Map;
 use quorate::machine::{self, Machine, NodeId, Outbox, Output, State, Step, Value};
 use serde::{Deserialize, Serialize};
 
-/// Machines that share a clock and a network. They crash for good.
+/// Machines that share a clock and a network. What crashes stays dead.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Together<M> {
     pub(super) machines: Vec<M>,
-    /// After how many ticks a message has arrived.
+    /// After how many ticks a message has arrived: 1 at least.
     pub(super) delay_max: u64,
     /// How many may crash.
     pub(super) crashes: u32,
@@ -32,8 +36,8 @@ pub(super) struct Together<M> {
 /// Something that may happen next.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) enum Whim<T, N> {
-    /// The clock ticks.
-    Tick,
+    /// A machine does nothing more within this tick. When all have, the clock ticks.
+    Rest(NodeId),
     /// An alarm rings.
     Ring(NodeId, T),
     /// A message arrives.
@@ -45,7 +49,7 @@ pub(super) enum Whim<T, N> {
 impl<T: fmt::Debug, N: fmt::Debug> fmt::Debug for Whim<T, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tick => write!(f, "Tick"),
+            Self::Rest(node) => write!(f, "Rest({node})"),
             Self::Ring(node, timer) => write!(f, "Ring({node}, {timer:?})"),
             Self::Arrive(letter) => write!(
                 f,
@@ -81,7 +85,7 @@ pub(super) enum Told<E> {
 impl<E: fmt::Debug> fmt::Debug for Told<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ticked => write!(f, "a tick"),
+            Self::Ticked => write!(f, "the clock ticks"),
             Self::Crashed(node) => write!(f, "{node} crashed"),
             Self::Event(node, event) => write!(f, "{node}: {event:?}"),
         }
@@ -98,6 +102,8 @@ pub(super) struct Scene<D: Value, V: Value, T: Value, N: Value> {
     /// In order.
     mail: Vec<Letter<N>>,
     crashes: u32,
+    /// Whose turn it is.
+    turn: NodeId,
 }
 
 type SceneOf<M> = Scene<
@@ -108,26 +114,52 @@ type SceneOf<M> = Scene<
 >;
 type WhimOf<M> = Whim<<M as Machine>::Timer, <M as Machine>::Message>;
 
-impl<M: Machine> Together<M> {
-    fn whims(scene: &SceneOf<M>) -> BTreeSet<WhimOf<M>> {
-        let due = scene.armed.iter().filter(|(_, left)| **left == 0);
-        let due = due.map(|((node, timer), _)| Whim::Ring(*node, timer.clone()));
-        let arrivals = scene.mail.iter().cloned().map(Whim::Arrive);
-        let mut whims: BTreeSet<WhimOf<M>> = due.chain(arrivals).collect();
-        let may_tick = scene.armed.values().all(|left| *left > 0)
-            && scene.mail.iter().all(|letter| letter.left > 0);
-        if may_tick {
-            whims.insert(Whim::Tick);
+impl<M: Machine<Volatile: Default>> Together<M> {
+    fn whims(&self, scene: &SceneOf<M>) -> BTreeSet<WhimOf<M>> {
+        let turn = scene.turn;
+        if !scene.seats.contains_key(&turn) {
+            return BTreeSet::new(); // All have crashed.
         }
+        let due = scene
+            .armed
+            .iter()
+            .filter(|((node, _), left)| *node == turn && **left == 0);
+        let due = due.map(|((node, timer), _)| Whim::Ring(*node, timer.clone()));
+        let here = scene.mail.iter().filter(|letter| letter.to == turn);
+        let may_arrive = here.clone().filter(|letter| letter.left < self.delay_max);
+        let mut whims: BTreeSet<WhimOf<M>> = due.collect();
+        if whims.is_empty() && here.clone().all(|letter| letter.left > 0) {
+            whims.insert(Whim::Rest(turn));
+        }
+        whims.extend(may_arrive.cloned().map(Whim::Arrive));
         if scene.crashes > 0 {
-            whims.extend(scene.seats.keys().map(|node| Whim::Crash(*node)));
+            whims.insert(Whim::Crash(turn));
         }
         whims
     }
 
+    /// It is the next one's turn; if there is none, the clock ticks.
+    fn pass(scene: &mut SceneOf<M>, out: &mut Outbox<Self>) {
+        let next = scene.seats.keys().find(|node| scene.turn < **node).copied();
+        if let Some(next) = next {
+            scene.turn = next;
+            return;
+        }
+        scene.turn = scene.seats.keys().next().copied().unwrap_or(scene.turn);
+        let less = |left: &u64| left.saturating_sub(1);
+        scene.armed = (scene.armed.iter())
+            .map(|(timer, left)| (timer.clone(), less(left)))
+            .collect();
+        for letter in &mut scene.mail {
+            letter.left = less(&letter.left);
+        }
+        scene.mail.sort_unstable();
+        out.tell(Told::Ticked);
+    }
+
     /// Arms what may happen next, and nothing else.
-    fn arm(before: &BTreeSet<WhimOf<M>>, scene: &SceneOf<M>, out: &mut Outbox<Self>) {
-        let after = Self::whims(scene);
+    fn arm(&self, before: &BTreeSet<WhimOf<M>>, scene: &SceneOf<M>, out: &mut Outbox<Self>) {
+        let after = self.whims(scene);
         for whim in before.difference(&after) {
             out.disarm(whim.clone());
         }
@@ -169,7 +201,7 @@ impl<M: Machine> Together<M> {
 
     fn machine(&self, node: NodeId) -> &M {
         let place = usize::try_from(node.0).expect("a place");
-        &self.machines[place]
+        &self.machines[place - 1]
     }
 
     fn takes(
@@ -187,7 +219,7 @@ impl<M: Machine> Together<M> {
     }
 }
 
-impl<M: Machine> Machine for Together<M> {
+impl<M: Machine<Volatile: Default>> Machine for Together<M> {
     type Call = ();
     type Message = ();
     type Timer = WhimOf<M>;
@@ -201,12 +233,19 @@ impl<M: Machine> Machine for Together<M> {
             armed: Map::new(),
             mail: Vec::new(),
             crashes: self.crashes,
+            turn: NodeId(1),
         };
-        for node in NodeSet::first(self.machines.len()) {
+        let nodes = (1..=self.machines.len() as u64).map(NodeId);
+        for node in nodes.clone() {
+            // Messages that are sent at a start find everyone there.
+            let nobody = (M::Durable::default(), M::Volatile::default());
+            scene.seats.insert(node, nobody);
+        }
+        for node in nodes {
             let step = machine::boot(self.machine(node), M::Durable::default());
             self.steps(&mut scene, node, step, out);
         }
-        Self::arm(&BTreeSet::new(), &scene, out);
+        self.arm(&BTreeSet::new(), &scene, out);
         scene
     }
 
@@ -216,19 +255,9 @@ impl<M: Machine> Machine for Together<M> {
 
     fn on_timer(&self, state: &mut State<Self>, whim: WhimOf<M>, out: &mut Outbox<Self>) {
         let scene = &mut state.volatile;
-        let before = Self::whims(scene);
+        let before = self.whims(scene);
         match whim {
-            Whim::Tick => {
-                let less = |left: &u64| left.saturating_sub(1);
-                scene.armed = (scene.armed.iter())
-                    .map(|(timer, left)| (timer.clone(), less(left)))
-                    .collect();
-                for letter in &mut scene.mail {
-                    letter.left = less(&letter.left);
-                }
-                scene.mail.sort_unstable();
-                out.tell(Told::Ticked);
-            }
+            Whim::Rest(_) => Self::pass(scene, out),
             Whim::Ring(node, timer) => {
                 scene.armed.remove(&(node, timer.clone()));
                 self.takes(scene, node, machine::Input::Timer(timer), out);
@@ -249,9 +278,10 @@ impl<M: Machine> Machine for Together<M> {
                 scene.armed.retain(|timer, _| !theirs(timer));
                 scene.mail.retain(|letter| letter.to != node);
                 out.tell(Told::Crashed(node));
+                Self::pass(scene, out);
             }
         }
-        Self::arm(&before, scene, out);
+        self.arm(&before, scene, out);
     }
 
     fn delay(&self, whim: &WhimOf<M>) -> Range<Duration> {
@@ -259,7 +289,7 @@ impl<M: Machine> Machine for Together<M> {
         let (from, to) = match whim {
             Whim::Arrive(_) => (0, 1),
             Whim::Ring(..) => (1, 2),
-            Whim::Tick => (1_000, 1_001),
+            Whim::Rest(_) => (1_000, 1_001),
             Whim::Crash(_) => (1_000_000_000, 1_000_000_001),
         };
         Duration::from_micros(from)..Duration::from_micros(to)

@@ -79,15 +79,16 @@ impl Machine for Flawed {
         mut message: Message,
         out: &mut Outbox<Self>,
     ) {
-        let standings = standings_of(&mut message).clone();
-        self.mishear(state, &standings, out);
+        let is_heard = self.is_heard(state, from, &message);
+        if is_heard {
+            let standings = standings_of(&mut message).clone();
+            self.mishear(state, &standings, out);
+        }
         if self.flaw == Flaw::NoRefutation {
             standings_of(&mut message).remove(&self.right.me);
         }
         let raised = match &message {
-            Message::Ack { target, origin, .. }
-                if self.flaw == Flaw::AnyoneRaises && *origin == self.right.me =>
-            {
+            Message::Ack { target, .. } if self.flaw == Flaw::AnyoneRaises && is_heard => {
                 Some(*target)
             }
             _ => None,
@@ -156,6 +157,18 @@ impl Flawed {
         if self.flaw == Flaw::DeadForgotten {
             let view = &mut state.volatile.view;
             view.retain(|_, standing| standing.status != Status::Dead);
+        }
+    }
+
+    /// True if the right machine reads the message, too: it does not read answers that come late.
+    fn is_heard(&self, state: &State<Self>, from: NodeId, message: &Message) -> bool {
+        match message {
+            Message::Ack { target, number, .. } => {
+                let probe = state.volatile.probe.as_ref();
+                probe.is_some_and(|probe| (probe.target, probe.number) == (*target, *number))
+            }
+            Message::View { held, .. } => state.volatile.view.get(&from) == held.as_ref(),
+            _ => true,
         }
     }
 
