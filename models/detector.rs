@@ -278,6 +278,13 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
 
 fn flaws() -> Vec<Box<dyn Exhibit>> {
     let calm = Setting { crashes: 0, ..TWO };
+    // The timeout is shorter than the time between two heartbeats.
+    let hasty = Setting {
+        timeout: 1,
+        steps_max: 2,
+        delay_max: 1,
+        ..calm
+    };
     let patient = Setting {
         nodes: 2,
         crashes: 0,
@@ -309,8 +316,8 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
             flawed(Flaw::DeathIsFinal, "death-is-final", calm)
                 .says("a heartbeat that comes late kills for good, as in the textbook")
         }),
-        Claimed::falls(REVOKED, 0, move || {
-            flawed(Flaw::TrustedAlone, "trusted-alone", calm).says(
+        Claimed::falls(REVOKED, 10, move || {
+            flawed(Flaw::TrustedAlone, "trusted-alone", hasty).says(
                 "who is suspected gets no more heartbeats, as in the textbook: two who suspect each \
                  other never hear from each other again",
             )

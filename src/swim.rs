@@ -38,17 +38,20 @@
 //!
 //! # What others offer
 //!
+//! Going by their own pages, of what the paper and its users ask for:
+//!
 //! | | here | foca | memberlist |
 //! |---|---|---|---|
-//! | no clock, no socket inside | yes | yes | no |
-//! | indirect probes, suspicion, incarnations | yes | yes | yes |
-//! | probes in turns | yes, ordered by a race of alarms | yes, shuffled | yes, shuffled |
-//! | the dead are contacted again | yes | if configured | by an exchange of whole views |
-//! | incarnation kept on disk | yes | no: a new identity instead | no |
-//! | local health of Lifeguard | probes alone | no | yes |
-//! | news apart from probes | no | if configured | yes |
-//! | encryption, addresses, metadata | no | addresses: any identity | yes |
-//! | checked exhaustively | three members, with crashes and cuts | no | no |
+//! | no clock and no socket inside | yes | yes | no |
+//! | pings by others, suspicion, incarnations | yes | yes | yes |
+//! | who is pinged next | turns, by a race of alarms | turns | turns |
+//! | whole views | to join and to rejoin | left to the caller | now and then, over TCP |
+//! | news apart from pings | no | if configured | yes |
+//! | the dead are contacted again | yes | if configured | by whole views |
+//! | local health of Lifeguard | of probes | not named | yes |
+//! | data of the application on board | no | yes | yes |
+//! | addresses of members | no: they are numbered | identities of any kind | yes |
+//! | checked exhaustively | three members, with a crash or a cut | not named | not named |
 
 use alloc::vec::Vec;
 use core::fmt;
