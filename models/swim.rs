@@ -652,7 +652,7 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
                 "who is held dead is taken out of the view, and whatever is said of it is news",
             )
         }),
-        Claimed::falls(OWNER, 5, || {
+        Claimed::falls(OWNER, 9, || {
             flawed(Flaw::AnyoneRaises, "anyone-raises", BOTH)
                 .says("whoever has an answer from a suspect begins an incarnation in its stead")
         }),
