@@ -693,18 +693,39 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
     ]
 }
 
-/// What [`World::purging`] owes in small worlds.
+/// What [`World::purging`] owes in small worlds without crashes.
 ///
 /// # Errors
 ///
 /// Says which obligation fails, and where.
 pub fn obligations() -> Result<Vec<Discharged>, String> {
+    let pair = Setting {
+        probes: [1, 0, 0],
+        ..TWO
+    };
     Ok(vec![
-        purge::obligations(|| right("purged", TWO))?,
-        purge::obligations(|| right("purged", TWO_CRASH))?,
-        purge::obligations(|| right("purged", STOP))?,
+        purge::obligations(|| right("purged", pair))?,
         purge::obligations(|| right("purged", PROBED))?,
     ])
+}
+
+/// The same with a crash, after which the member restarts or does not.
+///
+/// # Errors
+///
+/// Says which obligation fails, and where.
+pub fn obligations_with_a_crash() -> Result<Vec<Discharged>, String> {
+    let second: NodeSet = [NodeId(1)].into_iter().collect();
+    let of = |crash| {
+        let setting = Setting {
+            probes: [1, 0, 0],
+            mortal: second,
+            crash,
+            ..TWO
+        };
+        purge::obligations(move || right("purged", setting))
+    };
+    Ok(vec![of(Crash::Stop)?, of(Crash::Restart)?])
 }
 
 /// The same, of a machine for which the rule is wrong: to one that believes what is old, nothing is ever
