@@ -176,9 +176,7 @@ impl Setting {
     /// soon as it may and arrives a tick later, and the next that arrives as late as it may.
     fn mistakes_max(self) -> u32 {
         let apart = self.heartbeat + self.delay_max - 1;
-        (0..)
-            .find(|mistakes| apart < self.timeout + self.step * mistakes)
-            .expect("the step is not 0")
+        (apart + 1).saturating_sub(self.timeout).div_ceil(self.step)
     }
 
     /// After how many ticks a crash is noticed: the last heartbeat arrives, and the timeout passes.

@@ -352,8 +352,7 @@ fn the_gone_are_held_dead<M: Twin<Swim>>(snapshot: &Snapshot<Bounded<M>, Views>)
     let here = snapshot.running().map(|(_, state)| &state.volatile);
     let here: Vec<&Volatile> = here.filter(runs).collect();
     let gone = (0..).map(NodeId).zip(&snapshot.nodes);
-    let mut gone =
-        gone.filter(|(_, node)| !node.up().is_some_and(|state| !is_gone(&state.volatile)));
+    let mut gone = gone.filter(|(_, node)| node.up().is_none_or(|state| is_gone(&state.volatile)));
     gone.all(|(id, _)| {
         let dead = |view: &&Volatile| view.view.get(&id).is_some_and(|s| s.status == Status::Dead);
         here.iter().all(dead)

@@ -79,7 +79,7 @@ impl Machine for Flawed {
         mut message: Message,
         out: &mut Outbox<Self>,
     ) {
-        let is_heard = self.is_heard(state, from, &message);
+        let is_heard = Self::is_heard(state, from, &message);
         if is_heard {
             let standings = standings_of(&mut message).clone();
             self.mishear(state, &standings, out);
@@ -161,7 +161,7 @@ impl Flawed {
     }
 
     /// True if the right machine reads the message, too: it does not read answers that come late.
-    fn is_heard(&self, state: &State<Self>, from: NodeId, message: &Message) -> bool {
+    fn is_heard(state: &State<Self>, from: NodeId, message: &Message) -> bool {
         match message {
             Message::Ack { target, number, .. } => {
                 let probe = state.volatile.probe.as_ref();
