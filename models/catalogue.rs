@@ -18,9 +18,7 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{
-    clock, commit, detector, gossip, merkle, raft, register, service, story, swim, sync,
-};
+use crate::{clock, commit, detector, gossip, merkle, raft, register, service, story, swim, sync};
 
 mod reference;
 
