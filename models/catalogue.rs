@@ -18,7 +18,7 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{cap, causal, clock, commit, gossip, merkle, raft, register, service, store, story, sync};
+use crate::{cap, causal, clock, commit, detector, gossip, merkle, raft, register, service, store, story, swim, sync};
 use crate::{
     clock, commit, gossip, lease, merkle, raft, register, service, singleton, split_brain, story,
     sync,
@@ -471,6 +471,8 @@ pub fn protocols() -> Vec<Protocol> {
         merkle::protocol(),
         sync::protocol(),
         gossip::protocol(),
+        detector::protocol(),
+        swim::protocol(),
         lease::protocol(),
         split_brain::protocol(),
         singleton::protocol(),

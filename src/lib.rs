@@ -25,6 +25,7 @@ pub mod clock;
 pub mod commit;
 pub mod crdt;
 pub mod data;
+pub mod detector;
 pub mod gossip;
 pub mod lease;
 pub mod machine;
@@ -36,6 +37,7 @@ pub mod service;
 pub mod singleton;
 pub mod split_brain;
 pub mod store;
+pub mod swim;
 pub mod sync;
 #[cfg(feature = "udp")]
 pub mod udp;
