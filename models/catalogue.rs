@@ -18,7 +18,10 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{cap, causal, clock, commit, detector, gossip, merkle, raft, register, service, store, story, swim, sync};
+use crate::{
+    cap, causal, clock, commit, detector, gossip, merkle, raft, register, service, store, story,
+    swim, sync,
+};
 use crate::{
     clock, commit, gossip, lease, merkle, raft, register, service, singleton, split_brain, story,
     sync,

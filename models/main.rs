@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use quorate_models::catalogue::{Claim, Count, Depth, Exhibit, How, Protocol, Report, protocols};
 use quorate_models::engine::{Crew, Hosts, Options, Progress, unwatched};
+use quorate_models::matrix;
 use quorate_models::simulate::Walks;
 
 /// Checks quorate's protocols in every state of their worlds, and shows what breaks them.
@@ -78,7 +79,14 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
-    /// Tells the shortest story of a flaw.
+    /// Computes the CAP matrix: what a store of three nodes keeps, by how many of them gets and puts
+    /// hear, and by what goes wrong.
+    Matrix {
+        /// What to print.
+        #[arg(long, value_enum, default_value_t = Picture::Text)]
+        format: Picture,
+    },
+    /// Tells the shortest story of a flaw. Those of the CAP matrix's refuted cells are of `matrix`.
     Story {
         /// Which protocol.
         protocol: String,
@@ -142,6 +150,16 @@ enum Format {
     Json,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Picture {
+    /// A table in letters.
+    Text,
+    /// The same with every story, in JSON.
+    Json,
+    /// A picture, in SVG.
+    Svg,
+}
+
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::List => Ok(list()),
@@ -192,6 +210,7 @@ fn main() -> ExitCode {
             states,
             format,
         } => factors(&protocols, states, format),
+        Command::Matrix { format } => picture(format),
         Command::Story {
             protocol,
             flaw,
@@ -517,8 +536,35 @@ fn gain(count: Option<Count>, reduced: usize) -> String {
     format!("{sign}{count} ({sign}{times:.1}x)")
 }
 
+/// All protocols, and the cells of the CAP matrix.
+fn tellable() -> Vec<Protocol> {
+    let mut known = protocols();
+    known.push(matrix::protocol());
+    known
+}
+
+fn picture(format: Picture) -> Result<ExitCode, String> {
+    let matrix = matrix::matrix();
+    match format {
+        Picture::Text => {
+            print!("{}", matrix.text());
+            println!(
+                "\ncargo model story matrix NAME tells of a dot, and cargo model explore matrix --flaw NAME \
+                 opens it;\nNAME is gets-puts-fault-property: {}",
+                matrix::FALLS.first().map_or("", |(name, ..)| name)
+            );
+        }
+        Picture::Json => {
+            let json = serde_json::to_string_pretty(&matrix).map_err(|error| error.to_string())?;
+            println!("{json}");
+        }
+        Picture::Svg => println!("{}", matrix.svg()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn tell(protocol: &str, flaw: &str, svg: bool) -> Result<ExitCode, String> {
-    let known = protocols();
+    let known = tellable();
     let exhibit = find_exhibit(find(&known, protocol)?, flaw)?;
     let told = if svg {
         exhibit.diagram()
@@ -581,7 +627,7 @@ fn choose<'a>(protocol: &'a Protocol, name: Option<&str>) -> Result<&'a dyn Exhi
 }
 
 fn explore(protocol: &str, name: Option<&str>, address: SocketAddr) -> Result<ExitCode, String> {
-    let known = protocols();
+    let known = tellable();
     let exhibit = choose(find(&known, protocol)?, name)?;
     // The Explorer would panic: so the address is tried first.
     drop(TcpListener::bind(address).map_err(|error| {
