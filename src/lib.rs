@@ -22,6 +22,7 @@ pub mod clock;
 pub mod commit;
 pub mod data;
 pub mod machine;
+pub mod paxos_commit;
 pub mod quorum;
 pub mod raft;
 pub mod register;
