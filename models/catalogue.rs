@@ -18,7 +18,7 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{clock, commit, raft, register, story};
+use crate::{clock, commit, paxos_commit, raft, register, story};
 
 /// What is claimed of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -408,6 +408,7 @@ pub fn protocols() -> Vec<Protocol> {
         register::protocol(),
         raft::protocol(),
         commit::protocol(),
+        paxos_commit::protocol(),
         clock::protocol(),
     ]
 }

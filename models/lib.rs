@@ -15,6 +15,7 @@ pub mod history;
 pub mod laws;
 mod memory;
 pub mod path;
+pub mod paxos_commit;
 pub mod promise;
 pub mod purge;
 pub mod raft;

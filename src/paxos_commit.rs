@@ -301,7 +301,14 @@ impl Machine for PaxosCommit {
                 participants,
                 ballot,
                 values,
-            } => self.on_phase_2a(state, from, transaction, participants, (ballot, values), out),
+            } => self.on_phase_2a(
+                state,
+                from,
+                transaction,
+                participants,
+                (ballot, values),
+                out,
+            ),
             Message::Phase2b {
                 transaction,
                 ballot,
@@ -720,8 +727,7 @@ impl PaxosCommit {
         out: &mut Outbox<Self>,
     ) {
         let branches = &mut state.durable.branches;
-        let takes_part =
-            participants.contains(self.me) || branches.prepared(transaction).is_some();
+        let takes_part = participants.contains(self.me) || branches.prepared(transaction).is_some();
         if takes_part && branches.decide(transaction, outcome) {
             out.tell(Event::Decided {
                 transaction,

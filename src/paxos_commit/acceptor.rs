@@ -61,7 +61,9 @@ impl fmt::Debug for Ballot {
 }
 
 /// The values of the instances of one transaction. An instance is named by its participant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Values {
     /// Who is prepared.
     pub prepared: NodeSet,
@@ -121,7 +123,9 @@ impl Values {
 /// A leader asks and proposes for all instances at once, so they have one promise. And as a proposal
 /// of a higher ballot has a value for every instance, all that was accepted last was accepted in one
 /// ballot: in ballot 0 a vote here and there, above it everything.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Acceptance {
     /// Nothing is accepted any more in a lower ballot than this.
     pub promised: Ballot,

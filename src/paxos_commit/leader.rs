@@ -110,7 +110,9 @@ impl Leading {
     pub fn accepted(&mut self, from: NodeId, found: Values) {
         match &mut self.phase {
             Phase::Two { accepted, .. } => {
-                accepted.insert(from, found);
+                // In ballot 0 an answer may be older than the one before: it takes nothing back.
+                let known = accepted.entry_or_insert_with(from, Values::default);
+                *known = known.or(found);
             }
             Phase::One { .. } | Phase::Overtaken { .. } => {}
         }
