@@ -18,7 +18,11 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{clock, commit, paxos_commit, raft, register, story};
+use crate::{clock, commit, gossip, merkle, paxos_commit, raft, register, service, story, sync};
+
+mod reference;
+
+pub use reference::{Count, Factors};
 
 /// What is claimed of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -186,6 +190,12 @@ pub trait Exhibit: Send + Sync {
     /// Walks through it at random, with all its promises. `watch` is told how many walks there were,
     /// and may stop it.
     fn simulate(&self, walks: Walks, watch: &mut dyn FnMut(usize) -> ControlFlow<()>) -> Simulated;
+    /// Explores it by stateright's own breadth-first search, as far as it gets, and compares as well.
+    /// Where nodes are alike the count is not the claimed one, for stateright looks at every mirror
+    /// image.
+    fn check_by_stateright(&self) -> Report;
+    /// Counts its states with and without its reductions, each time up to a budget.
+    fn factors(&self, states_max: usize) -> Factors;
     /// The distinct states and transitions that stateright's own search finds, and those that ours
     /// does, with every mirror image of every state.
     fn reference(&self) -> [(usize, usize); 2];
@@ -214,16 +224,20 @@ impl<M: Machine, G: Ghost<M>> Claimed<M, G> {
         search(world, self.options(Options::default()), &mut unwatched).story
     }
 
-    fn surprise(&self, outcome: &Outcome<M>) -> Option<String> {
-        match (self.claim, &outcome.verdict) {
+    /// What differs from the claim: the verdict, the counts where they are comparable, or the steps.
+    fn surprise(
+        &self,
+        verdict: &Verdict,
+        counts: Option<(usize, usize)>,
+        story: Option<&Vec<Action<M>>>,
+    ) -> Option<String> {
+        match (self.claim, verdict) {
             (Claim::Holds { unique, generated }, Verdict::Exhausted) => {
-                let found = (outcome.unique, outcome.generated);
-                (found != (unique, generated)).then(|| {
-                    format!(
-                        "claimed {unique} states and {generated} transitions, found {} and {}",
-                        found.0, found.1
-                    )
-                })
+                let found = counts.filter(|found| *found != (unique, generated))?;
+                Some(format!(
+                    "claimed {unique} states and {generated} transitions, found {} and {}",
+                    found.0, found.1
+                ))
             }
             (Claim::Holds { .. }, Verdict::Bounded { cut_off, waiting }) => Some(format!(
                 "a boundary cut {cut_off} transitions off, and {waiting} states were not expanded"
@@ -232,7 +246,7 @@ impl<M: Machine, G: Ghost<M>> Claimed<M, G> {
                 Some(format!("claimed to hold, but {promise:?} fell"))
             }
             (Claim::Falls { promise, steps }, Verdict::Refuted { .. }) => {
-                let found = outcome.story.as_ref().map_or(0, Vec::len);
+                let found = story.map_or(0, Vec::len);
                 (found != steps).then(|| {
                     format!("claimed that {promise:?} falls in {steps} steps, found {found}")
                 })
@@ -322,7 +336,11 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
             refuted,
             story,
             surprise: self
-                .surprise(&outcome)
+                .surprise(
+                    &outcome.verdict,
+                    Some((outcome.unique, outcome.generated)),
+                    outcome.story.as_ref(),
+                )
                 .or_else(|| silence(&world, &outcome)),
         })
     }
@@ -343,6 +361,40 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
                 )
             }),
         }
+    }
+
+    fn check_by_stateright(&self) -> Report {
+        let world = self.world();
+        let found = reference::by_stateright(self.world());
+        let refuted = found.refuted.as_ref();
+        let verdict = refuted.map_or(Verdict::Exhausted, |(promise, ..)| Verdict::Refuted {
+            promise,
+        });
+        // stateright counts every mirror image.
+        let counts = (!world.is_symmetric()).then_some((found.unique, found.generated));
+        let surprise = self.surprise(&verdict, counts, refuted.map(|(.., story)| story));
+        Report {
+            world: world.name().into(),
+            claim: self.claim,
+            unique: found.unique,
+            generated: found.generated,
+            depth: found.depth,
+            cut_off: 0,
+            seconds: found.seconds,
+            collision: collision(found.unique),
+            coverage: Vec::new(),
+            promises: world.promises().len(),
+            verdict: verdict.to_string(),
+            refuted: refuted.map(|(promise, ..)| *promise),
+            story: refuted.map(|(promise, kind, path)| {
+                story::page(&world, promise, *kind, path, story::Source::Search)
+            }),
+            surprise,
+        }
+    }
+
+    fn factors(&self, states_max: usize) -> Factors {
+        reference::factors(|| self.world(), states_max)
     }
 
     fn reference(&self) -> [(usize, usize); 2] {
@@ -410,6 +462,10 @@ pub fn protocols() -> Vec<Protocol> {
         commit::protocol(),
         paxos_commit::protocol(),
         clock::protocol(),
+        service::protocol(),
+        merkle::protocol(),
+        sync::protocol(),
+        gossip::protocol(),
     ]
 }
 

@@ -13,7 +13,7 @@ use crate::flaw::Twin;
 use crate::promise::Condition;
 use crate::purge::{self, Discharged};
 use crate::shared::Shared;
-use crate::snapshot::{Client, Letter, Node, Snapshot};
+use crate::snapshot::{Letter, Node, Snapshot, nobody_waits};
 use crate::world::{Disk, World};
 
 mod flaws;
@@ -166,11 +166,6 @@ fn no_survivor_is_in_doubt<M: Twin<Commit>>(snapshot: &Snapshot<M, Ledger>) -> b
             state.volatile.voting.is_empty() && state.durable.branches.in_doubt().next().is_none()
         })
     })
-}
-
-/// Goal of *calls return*: nobody waits.
-pub(crate) fn nobody_waits(clients: &[Client]) -> bool {
-    clients.iter().all(|client| client.waiting.is_none())
 }
 
 /// True if the coordinator has not decided.

@@ -4,7 +4,7 @@
 //! a history is state, and every distinct history multiplies the states of a world. So each
 //! protocol folds its events into the smallest value that its promises need, and that is its ghost.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::hash::Hash;
 
 use crate::symmetry::Renaming;
@@ -58,5 +58,34 @@ impl<M: Machine> Ghost<M> for NoGhost {
 
     fn finished(_: &M::Event) -> Option<u64> {
         None
+    }
+}
+
+/// The promises that were broken, for ghosts that judge as they are told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Breaches(Vec<&'static str>);
+
+impl Breaches {
+    /// Remembers it, if the promise is broken.
+    pub fn note(&mut self, broken: bool, promise: &'static str) {
+        if broken && !self.of(promise) {
+            self.0.push(promise);
+            self.0.sort_unstable();
+        }
+    }
+
+    /// True if the promise was broken.
+    pub fn of(&self, promise: &'static str) -> bool {
+        self.0.contains(&promise)
+    }
+}
+
+/// The end of a ghost's sentence: nothing, if none was broken.
+impl fmt::Display for Breaches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        write!(f, "; broken: {}", self.0.join(", "))
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use quorate_models::catalogue::{Claim, Depth, Exhibit, How, Protocol, Report, protocols};
+use quorate_models::catalogue::{Claim, Count, Depth, Exhibit, How, Protocol, Report, protocols};
 use quorate_models::engine::{Crew, Hosts, Options, Progress, unwatched};
 use quorate_models::simulate::Walks;
 
@@ -57,9 +57,23 @@ enum Command {
         /// for temporary files. What was met stays in memory.
         #[arg(long, conflicts_with_all = ["workers", "hosts"])]
         memory: Option<usize>,
+        /// Who searches.
+        #[arg(long, value_enum, default_value_t = Engine::Quorate)]
+        engine: Engine,
         /// Say what fired in each world, and how often.
         #[arg(long)]
         coverage: bool,
+        /// What to print.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Counts each world's states with its reductions and without, and says what they gain.
+    Factors {
+        /// Which protocols; all if none is named.
+        protocols: Vec<String>,
+        /// Give a count up at so many states.
+        #[arg(long, default_value_t = 2_000_000)]
+        states: usize,
         /// What to print.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
@@ -112,6 +126,15 @@ enum Command {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Engine {
+    /// Our own.
+    Quorate,
+    /// stateright's breadth-first search, on one thread: the reference. It is slower, keeps no
+    /// coverage, and looks at every mirror image where nodes are alike.
+    Stateright,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// A table.
     Text,
@@ -132,6 +155,7 @@ fn main() -> ExitCode {
             process,
             states,
             memory,
+            engine,
             coverage,
             format,
         } => hosts_of(hosts.as_deref(), process).and_then(|hosts| {
@@ -147,13 +171,27 @@ fn main() -> ExitCode {
                     hosts,
                 },
             };
+            let ours_alone = exact || workers > 1 || states.is_some() || memory.is_some();
+            if engine == Engine::Stateright && (ours_alone || how.crew.hosts.is_some()) {
+                return Err(
+                    "stateright's engine takes none of --exact, --workers, --hosts, \
+                            --states and --memory"
+                        .into(),
+                );
+            }
             let shown = Shown {
                 deep,
+                engine,
                 coverage,
                 format,
             };
             check(&protocols, world.as_deref(), &how, shown)
         }),
+        Command::Factors {
+            protocols,
+            states,
+            format,
+        } => factors(&protocols, states, format),
         Command::Story {
             protocol,
             flaw,
@@ -202,6 +240,14 @@ fn find<'a>(known: &'a [Protocol], name: &str) -> Result<&'a Protocol, String> {
         .ok_or_else(|| format!("no protocol is called {name:?}; {}", nearest(name, names)))
 }
 
+/// The protocols of these names; all, if there are none.
+fn chosen<'a>(known: &'a [Protocol], names: &[String]) -> Result<Vec<&'a Protocol>, String> {
+    match names {
+        [] => Ok(known.iter().collect()),
+        names => names.iter().map(|name| find(known, name)).collect(),
+    }
+}
+
 fn find_exhibit<'a>(protocol: &'a Protocol, name: &str) -> Result<&'a dyn Exhibit, String> {
     let all = protocol.worlds.iter().chain(&protocol.flaws);
     protocol.exhibit(name).ok_or_else(|| {
@@ -236,6 +282,7 @@ fn hosts_of(list: Option<&Path>, process: Option<usize>) -> Result<Option<Hosts>
 #[derive(Clone, Copy)]
 struct Shown {
     deep: bool,
+    engine: Engine,
     coverage: bool,
     format: Format,
 }
@@ -249,13 +296,7 @@ fn check(
     let Shown { deep, format, .. } = shown;
     let stopped = stop_on_interrupt()?;
     let known = protocols();
-    let chosen: Vec<&Protocol> = match names {
-        [] => known.iter().collect(),
-        names => names
-            .iter()
-            .map(|name| find(&known, name))
-            .collect::<Result<_, _>>()?,
-    };
+    let chosen = chosen(&known, names)?;
     let mut reports = Vec::new();
     for protocol in chosen {
         let exhibits: Vec<&dyn Exhibit> = match world {
@@ -281,7 +322,10 @@ fn check(
                 show(&exhibit.name(), exhibit.claim(), progress);
                 unless(&stopped)
             };
-            let report = exhibit.check(how, &mut watch)?;
+            let report = match shown.engine {
+                Engine::Quorate => exhibit.check(how, &mut watch)?,
+                Engine::Stateright => exhibit.check_by_stateright(),
+            };
             if format == Format::Text {
                 row(&report);
                 if shown.coverage {
@@ -415,6 +459,62 @@ fn clear() {
     if out.is_terminal() {
         let _ = write!(out, "\r\x1b[K");
     }
+}
+
+fn factors(names: &[String], states_max: usize, format: Format) -> Result<ExitCode, String> {
+    let known = protocols();
+    let mut all = Vec::new();
+    for protocol in chosen(&known, names)? {
+        if format == Format::Text {
+            println!(
+                "\n{}\n\n{:28} {:>10}  {:>20} {:>20} {:>20}",
+                protocol.name,
+                "world",
+                "states",
+                "without symmetry",
+                "without purge",
+                "with neither"
+            );
+        }
+        for exhibit in &protocol.worlds {
+            if exhibit.depth() == Depth::Deep {
+                continue;
+            }
+            let factors = exhibit.factors(states_max);
+            if format == Format::Text {
+                let reduced = match factors.reduced {
+                    Count::Exactly(count) | Count::MoreThan(count) => count,
+                };
+                let cell = |count| gain(count, reduced);
+                println!(
+                    "{:28} {:>10}  {:>20} {:>20} {:>20}",
+                    factors.world,
+                    reduced,
+                    cell(factors.asymmetric),
+                    cell(factors.unpurged),
+                    cell(factors.plain),
+                );
+            }
+            all.push(factors);
+        }
+    }
+    if format == Format::Json {
+        let json = serde_json::to_string_pretty(&all).map_err(|error| error.to_string())?;
+        println!("{json}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A count, and how many times another it is.
+fn gain(count: Option<Count>, reduced: usize) -> String {
+    let (sign, count) = match count {
+        None => return String::new(),
+        Some(Count::Exactly(count)) => ("", count),
+        Some(Count::MoreThan(count)) => (">", count),
+    };
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+    let times = count as f64 / reduced.max(1) as f64;
+    format!("{sign}{count} ({sign}{times:.1}x)")
 }
 
 fn tell(protocol: &str, flaw: &str, svg: bool) -> Result<ExitCode, String> {

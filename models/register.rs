@@ -14,7 +14,7 @@ use crate::flaw::Twin;
 use crate::ghost::Ghost;
 use crate::history::{self, History, OperationId, RegisterCall, RegisterReply};
 use crate::purge::{self, Discharged};
-use crate::snapshot::{Client, Letter, Node, Snapshot};
+use crate::snapshot::{Letter, Node, Snapshot, nobody_waits};
 use crate::symmetry;
 use crate::world::{Disk, World};
 
@@ -253,11 +253,6 @@ fn world<M: Twin<Register>>(
         .sometimes_told("a get sees a put that has not returned", |told| {
             told.ghost.saw_an_unfinished_put()
         })
-}
-
-/// Goal of *calls return*: nobody waits.
-fn nobody_waits(clients: &[Client]) -> bool {
-    clients.iter().all(|client| client.waiting.is_none())
 }
 
 fn a_tag_names_one_value<M: Twin<Register>>(snapshot: &Snapshot<M, Clients>) -> bool {

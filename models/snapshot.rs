@@ -103,6 +103,11 @@ pub struct Client {
     pub waiting: Option<NodeId>,
 }
 
+/// True if no call is under way: the goal of most promises that calls return.
+pub fn nobody_waits(clients: &[Client]) -> bool {
+    clients.iter().all(|client| client.waiting.is_none())
+}
+
 /// What the adversary may still do, and what it is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Adversary {

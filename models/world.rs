@@ -286,6 +286,16 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
         self
     }
 
+    /// True if some nodes are said to be alike.
+    pub fn is_symmetric(&self) -> bool {
+        !self.alike.is_empty()
+    }
+
+    /// True if messages are forgotten once they are dead.
+    pub fn is_purged(&self) -> bool {
+        self.dead.is_some()
+    }
+
     /// The same world with nothing forgotten.
     #[must_use]
     pub fn unpurged(mut self) -> Self {

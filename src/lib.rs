@@ -5,9 +5,10 @@
 //! it, and checked exhaustively, is in the workspace's `models` crate, which this one never sees.
 //!
 //! Read in this order: [`machine`], the one framework file; [`quorum`] and [`data`], what protocols
-//! count and keep things with; then a protocol, of which [`register`] is the simplest. [`clock`] is no
-//! machine but values that protocols are made of. The `udp` module, behind the feature of that name, runs
-//! the same machines as processes.
+//! count and keep things with; then a protocol, of which [`register`] is the simplest. [`clock`] and
+//! [`merkle`] are no machines but values that protocols are made of, [`crdt`] values that converge by
+//! themselves. The
+//! `udp` module, behind the feature of that name, runs the same machines as processes.
 //!
 //! # What is absent
 //!
@@ -20,11 +21,16 @@ extern crate alloc;
 
 pub mod clock;
 pub mod commit;
+pub mod crdt;
 pub mod data;
+pub mod gossip;
 pub mod machine;
+pub mod merkle;
 pub mod paxos_commit;
 pub mod quorum;
 pub mod raft;
 pub mod register;
+pub mod service;
+pub mod sync;
 #[cfg(feature = "udp")]
 pub mod udp;

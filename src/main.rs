@@ -2,7 +2,7 @@
 //!
 //! Exit status: 0 as asked; 1 a key that nobody wrote, a node that had to stop, a demonstration
 //! that failed; 2 a mistake in how it was called or configured, or a journal that cannot be used:
-//! nothing was started; 3 no quorum answered in time.
+//! nothing was started; 3 no quorum answered in time, or no member did.
 
 use std::error::Error;
 use std::io::Write as _;
@@ -10,16 +10,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
-use std::{env, io};
+use std::time::{Duration, Instant};
+use std::{env, io, thread};
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use quorate::udp::client::{Client, ClientError};
-use quorate::udp::configuration::{ConfigurationError, Member, Settings};
+use quorate::udp::configuration::{Cluster, ConfigurationError, Member, Protocol, Settings};
 use quorate::udp::demo::demo;
-use quorate::udp::serve::{ServeError, Start, serve, stop_on_end_of_input};
+use quorate::udp::remote::{Remote, RemoteError, shown};
+use quorate::udp::resp::Value;
+use quorate::udp::serve::{Chaos, ServeError, Start, serve, stop_on_end_of_input};
 
 const NOT_AS_ASKED: u8 = 1;
 const MISTAKE: u8 = 2;
@@ -47,6 +49,9 @@ With the file of any member, or the same flags:
   quorate client put colour green --config n0.toml
   quorate client get colour --config n0.toml
 
+The register is asked over UDP; other protocols on TCP, where each member's clients go. There
+redis-cli and Redis's libraries work too: redis-cli -p 6379 set colour green.
+
 Exit status: 0 as asked; 1 nobody wrote the key; 2 a mistake in the call; 3 no quorum in time.";
 
 /// Checked protocols, deployed: the machines that the model checker explored, over UDP.
@@ -65,8 +70,14 @@ enum Commands {
     /// Ask a cluster something, over UDP
     #[command(after_help = CLIENT_EXAMPLE)]
     Client(ClientArguments),
+    /// Ask each member how it is
+    Status(StatusArguments),
     /// Start three members here, kill some, and show that nothing is lost
-    Demo,
+    Demo {
+        /// Which protocol
+        #[arg(value_name = "PROTOCOL", default_value = "register", value_parser = protocol)]
+        protocol: Protocol,
+    },
 }
 
 /// What a file can say, a flag can say, and the flag wins.
@@ -81,8 +92,9 @@ struct ClusterArguments {
     /// The protocol [default: register]
     #[arg(global = true, long, value_name = "NAME")]
     protocol: Option<String>,
-    /// A member, such as 0=10.0.0.1:7000; repeat it for each
-    #[arg(global = true, long = "member", value_name = "ID=ADDRESS", value_parser = member)]
+    /// A member, such as 0=10.0.0.1:7000, or 0=10.0.0.1:7000,10.0.0.1:6379 with where its clients go
+    /// on TCP; repeat it for each
+    #[arg(global = true, long = "member", value_name = "ID=ADDRESS[,CLIENTS]", value_parser = member)]
     members: Vec<Member>,
     /// How many members a read asks at least [default: a majority]
     #[arg(global = true, long, value_name = "COUNT")]
@@ -129,6 +141,9 @@ struct Serve {
     /// Begin a journal: only for a node that never ran. One that forgot would break its promises
     #[arg(long)]
     bootstrap: bool,
+    /// Let clients cut this node off from others, for demonstrations and tests
+    #[arg(long)]
+    chaos: bool,
     /// Stop when standard input ends, so as not to outlive whoever holds its other end
     #[arg(long)]
     until_input_ends: bool,
@@ -145,6 +160,15 @@ struct ClientArguments {
     question: Question,
 }
 
+#[derive(Debug, Args)]
+struct StatusArguments {
+    #[command(flatten)]
+    cluster: ClusterArguments,
+    /// How long to wait for each, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    timeout: Duration,
+}
+
 #[derive(Debug, Subcommand)]
 enum Question {
     /// Print the value of a key
@@ -159,6 +183,11 @@ enum Question {
         /// The value
         #[arg(allow_negative_numbers = true)]
         value: String,
+    },
+    /// Let a key have no value; not with the register
+    Delete {
+        /// The key
+        key: String,
     },
     /// Let a key have a new value if it has the old one; not with the register
     Cas {
@@ -181,9 +210,10 @@ fn main() -> ExitCode {
     match command {
         Commands::Serve(arguments) => run_serve(arguments),
         Commands::Client(arguments) => run_client(arguments),
-        Commands::Demo => match env::current_exe() {
+        Commands::Status(arguments) => run_status(arguments),
+        Commands::Demo { protocol } => match env::current_exe() {
             Err(error) => fails(MISTAKE, &error),
-            Ok(executable) => match demo(&executable) {
+            Ok(executable) => match demo(protocol, &executable) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fails(NOT_AS_ASKED, &error),
             },
@@ -212,7 +242,12 @@ fn run_serve(arguments: Serve) -> ExitCode {
     if arguments.until_input_ends {
         stop_on_end_of_input(&stop);
     }
-    match serve(&settings, start, &stop) {
+    let chaos = if arguments.chaos {
+        Chaos::Allowed
+    } else {
+        Chaos::Refused
+    };
+    match serve(&settings, start, chaos, &stop) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ ServeError::Stopped(..)) => fails(NOT_AS_ASKED, &error),
         Err(
@@ -226,44 +261,46 @@ fn run_serve(arguments: Serve) -> ExitCode {
 
 fn run_client(arguments: ClientArguments) -> ExitCode {
     let timeout = arguments.timeout;
-    match arguments.question {
-        Question::Get { key } => {
-            with_client(arguments.cluster, |client| {
-                match client.get(&key, timeout)? {
-                    Some(value) => {
-                        // Whoever closed our output does not want the value.
-                        let _ = writeln!(io::stdout(), "{value}");
-                        Ok(ExitCode::SUCCESS)
-                    }
-                    None => Ok(complain(
-                        NOT_AS_ASKED,
-                        &format!("nobody wrote the key {key:?}"),
-                    )),
-                }
-            })
-        }
-        Question::Put { key, value } => with_client(arguments.cluster, |client| {
-            client.put(&key, &value, timeout)?;
-            Ok(ExitCode::SUCCESS)
-        }),
-        // Before the settings are looked at: no cluster could.
-        Question::Cas { .. } => complain(
-            MISTAKE,
-            "a read and write register cannot offer compare-and-swap (Herlihy 1991: its consensus \
-             number is 1): that takes a consensus protocol, such as Raft when it is here",
-        ),
-    }
-}
-
-fn with_client(
-    arguments: ClusterArguments,
-    ask: impl FnOnce(&mut Client) -> Result<ExitCode, ClientError>,
-) -> ExitCode {
-    let cluster = match arguments.settings().and_then(|settings| settings.cluster()) {
+    let cluster = match (arguments.cluster.settings()).and_then(|settings| settings.cluster()) {
         Ok(cluster) => cluster,
         Err(error) => return fails(MISTAKE, &error),
     };
-    match Client::connect(&cluster).and_then(|mut client| ask(&mut client)) {
+    match cluster.protocol {
+        Protocol::Register => ask_register(&cluster, arguments.question, timeout),
+        Protocol::Raft => ask_members(&cluster, &arguments.question, timeout),
+    }
+}
+
+/// As a participant, over UDP.
+fn ask_register(cluster: &Cluster, question: Question, timeout: Duration) -> ExitCode {
+    let mut client = match Client::connect(cluster) {
+        Ok(client) => client,
+        Err(error) => return fails(NO_QUORUM, &error),
+    };
+    let asked = match question {
+        Question::Get { key } => client.get(&key, timeout).map(|value| match value {
+            Some(value) => print(&value),
+            None => unwritten(&key),
+        }),
+        Question::Put { key, value } => {
+            let put = client.put(&key, &value, timeout);
+            put.map(|()| ExitCode::SUCCESS)
+        }
+        Question::Delete { .. } => {
+            return complain(
+                MISTAKE,
+                "the register has no delete: give the key an empty value",
+            );
+        }
+        Question::Cas { .. } => {
+            return complain(
+                MISTAKE,
+                "a read and write register cannot offer compare-and-swap (Herlihy 1991: its \
+                 consensus number is 1): that takes a consensus protocol, such as raft",
+            );
+        }
+    };
+    match asked {
         Ok(status) => status,
         Err(error) => match error {
             ClientError::Unknown | ClientError::Unanswered | ClientError::Stopped(_) => {
@@ -274,13 +311,121 @@ fn with_client(
     }
 }
 
+/// Over TCP, one member after the other until one does it. One that said that it did not, or could
+/// not be reached, has not; of any other the outcome is unknown, and it is not asked again.
+fn ask_members(cluster: &Cluster, question: &Question, timeout: Duration) -> ExitCode {
+    let started = Instant::now();
+    let words: Vec<&str> = match question {
+        Question::Get { key } => vec!["GET", key],
+        Question::Put { key, value } => vec!["SET", key, value],
+        Question::Delete { key } => vec!["DEL", key],
+        Question::Cas { key, old, new } => vec!["CAS", key, old, new],
+    };
+    if cluster.clients.is_empty() {
+        return complain(
+            MISTAKE,
+            "no member listens to clients: give each its address for them, such as \
+             --member 0=10.0.0.1:7000,10.0.0.1:6379",
+        );
+    }
+    let mut last = String::from("no member was asked");
+    while started.elapsed() < timeout {
+        for address in cluster.clients.values() {
+            let left = timeout.saturating_sub(started.elapsed());
+            match Remote::connect(*address, left).and_then(|mut remote| remote.ask(&words)) {
+                Ok(Value::Error(error)) if another_may(&error) => last = error,
+                Ok(value) => return answered(question, &value),
+                Err(error @ RemoteError::Unreachable(..)) => last = error.to_string(),
+                Err(error @ (RemoteError::Lost(_) | RemoteError::Malformed(_))) => {
+                    return fails(NO_QUORUM, &error);
+                }
+            }
+        }
+        thread::sleep(Duration::from_millis(50).min(timeout.saturating_sub(started.elapsed())));
+    }
+    complain(
+        NO_QUORUM,
+        &format!("nobody did it in time; the last said: {last}"),
+    )
+}
+
+/// True if this member did nothing, and another might.
+fn another_may(error: &str) -> bool {
+    let word = error.split(' ').next();
+    matches!(word, Some("NOTLEADER" | "BUSY" | "UNANSWERED"))
+}
+
+fn answered(question: &Question, value: &Value) -> ExitCode {
+    match (question, value) {
+        (_, Value::Error(error)) if error.starts_with("UNKNOWN") => complain(NO_QUORUM, error),
+        (_, Value::Error(error)) => complain(MISTAKE, error),
+        (Question::Get { key }, Value::Nil) => unwritten(key),
+        (Question::Get { .. }, value) => print(&shown(value)),
+        (Question::Cas { key, .. }, Value::Number(0)) => {
+            complain(NOT_AS_ASKED, &format!("the key {key:?} has another value"))
+        }
+        (Question::Put { .. } | Question::Delete { .. } | Question::Cas { .. }, _) => {
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn run_status(arguments: StatusArguments) -> ExitCode {
+    let cluster = match (arguments.cluster.settings()).and_then(|settings| settings.cluster()) {
+        Ok(cluster) => cluster,
+        Err(error) => return fails(MISTAKE, &error),
+    };
+    let mut status = ExitCode::SUCCESS;
+    for node in cluster.members.keys() {
+        let told = match cluster.clients.get(node) {
+            None => Err("does not listen to clients".to_owned()),
+            Some(address) => Remote::connect(*address, arguments.timeout)
+                .and_then(|mut remote| remote.ask(&["INFO"]))
+                .map_err(|error| error.to_string()),
+        };
+        let line = match told {
+            Ok(told) => {
+                let told = shown(&told);
+                let lines = told.lines().filter(|line| !line.starts_with('#'));
+                let told: Vec<String> = lines.map(|line| line.replacen(':', " ", 1)).collect();
+                told.join(", ")
+            }
+            Err(why) => {
+                status = ExitCode::from(NO_QUORUM);
+                why
+            }
+        };
+        print(&format!("{node}: {line}"));
+    }
+    status
+}
+
+/// Whoever closed our output does not want it.
+fn print(line: &str) -> ExitCode {
+    let _ = writeln!(io::stdout(), "{line}");
+    ExitCode::SUCCESS
+}
+
+fn unwritten(key: &str) -> ExitCode {
+    complain(NOT_AS_ASKED, &format!("nobody wrote the key {key:?}"))
+}
+
 fn member(text: &str) -> Result<Member, String> {
     let wrong = || "write ID=ADDRESS, such as 0=10.0.0.1:7000".to_owned();
     let (id, address) = text.split_once('=').ok_or_else(wrong)?;
+    let (address, clients) = match address.split_once(',') {
+        None => (address, None),
+        Some((address, clients)) => (address, Some(clients.to_owned())),
+    };
     Ok(Member {
         id: id.parse().map_err(|_| wrong())?,
         address: address.to_owned(),
+        clients,
     })
+}
+
+fn protocol(text: &str) -> Result<Protocol, String> {
+    Protocol::named(text).map_err(|error| error.to_string())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

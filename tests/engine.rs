@@ -1,6 +1,6 @@
 //! The engine does what the world says, on worlds that nobody chose.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use quorate::data::NodeSet;
 use quorate::machine::{self, Machine, NodeId, Outbox, State};
 use quorate_models::action::Cut;
 use quorate_models::audit::{Audit, audit};
+use quorate_models::catalogue::{Count, How};
 use quorate_models::engine::{
-    Checked, Crew, Hosts, Options, Outcome, Stop, example, search, search_with, unwatched,
+    Checked, Crew, Hosts, Options, Outcome, Progress, Stop, example, search, search_with, unwatched,
 };
 use quorate_models::ghost::Ghost;
 use quorate_models::path::replay;
@@ -413,6 +414,87 @@ fn two_processes_find_what_one_finds() {
     assert_eq!(first, facts(&alone));
     assert_eq!(alone.unique, 50_816);
     assert!(alone.story.is_some());
+}
+
+/// Set in the processes of the test below: the list, and which of them it is.
+const LOSES: &str = "QUORATE_TEST_LOSES_PROCESS";
+
+#[test]
+fn when_a_process_is_lost_the_other_ends_without_a_verdict() {
+    if let Ok(given) = std::env::var(LOSES) {
+        let (process, list) = given.split_once(' ').expect("which, and the list");
+        let process: usize = process.parse().expect("a number");
+        let crew = Crew {
+            workers: 1,
+            hosts: Some(Hosts::new(list, process).expect("a list of hosts")),
+        };
+        // The second dies in the middle of the search, as by SIGKILL: it says no goodbye.
+        let mut watch = |progress: &Progress| {
+            if process == 1 && progress.depth > 8 {
+                std::process::abort();
+            }
+            ControlFlow::Continue(())
+        };
+        let world = Arc::new(two_phase(9));
+        let outcome = search_with(&world, Options::default(), &crew, &mut watch);
+        println!("verdict: {:?}", outcome.map(|outcome| outcome.verdict));
+        return;
+    }
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr());
+    let (one, other) = (free().expect("a port"), free().expect("a port"));
+    let start = |process: usize| {
+        std::process::Command::new(std::env::current_exe().expect("a test has a file"))
+            .args([
+                "--exact",
+                "when_a_process_is_lost_the_other_ends_without_a_verdict",
+            ])
+            .arg("--nocapture")
+            .env(LOSES, format!("{process} {one}\n{other}\n"))
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("a test can be run again")
+    };
+    let (first, second) = (start(0), start(1));
+    let lost = second.wait_with_output().expect("the second process ends");
+    assert!(!lost.status.success(), "it was lost");
+    let left = first.wait_with_output().expect("the first process ends");
+    let said = String::from_utf8_lossy(&left.stdout);
+    let complaint = String::from_utf8_lossy(&left.stderr);
+    assert_eq!(left.status.code(), Some(2), "{said}{complaint}");
+    assert!(!said.contains("verdict"), "{said}");
+    assert!(complaint.contains("another process is lost"), "{complaint}");
+}
+
+#[test]
+fn stateright_selected_as_the_engine_finds_the_same() {
+    let protocol = quorate_models::catalogue::protocol("register").expect("it is there");
+    for name in [
+        "two-replicas",
+        "clients-apart",
+        "disjoint-quorums",
+        "no-retries",
+    ] {
+        let exhibit = protocol.exhibit(name).expect("it is there");
+        let theirs = exhibit.check_by_stateright();
+        let ours = (exhibit.check(&How::default(), &mut unwatched)).expect("nobody else is needed");
+        assert_eq!(theirs.surprise, None, "{name}");
+        assert_eq!(theirs.verdict, ours.verdict, "{name}");
+        assert_eq!(theirs.refuted, ours.refuted, "{name}");
+    }
+}
+
+#[test]
+fn what_reductions_gain_is_counted_up_to_a_budget() {
+    let protocol = quorate_models::catalogue::protocol("register").expect("it is there");
+    let world = protocol.exhibit("clients-apart").expect("it is there");
+    let factors = world.factors(130_000);
+    assert_eq!(factors.reduced, Count::Exactly(24_870));
+    assert_eq!(factors.asymmetric, Some(Count::Exactly(122_202)));
+    let Some(Count::MoreThan(unpurged)) = factors.unpurged else {
+        panic!("{factors:?}");
+    };
+    assert!(unpurged >= 130_000, "{unpurged}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `quorate client`: a participant that comes, asks and goes.
+//! `quorate client`, of the register: a participant that comes, asks and goes.
 //!
 //! It runs the very machine that the members run, as one that is no member: it queries and stores
 //! at quorums itself, over a network that loses its messages like any others. It has no disk. A
@@ -16,6 +16,7 @@ use super::configuration::Cluster;
 use super::journal::NoDisk;
 use super::node::{Node, Stop};
 use super::port::{Counters, Port};
+use super::served::Served as _;
 use super::{random, std};
 use crate::machine::NodeId;
 use crate::register::{Call, Durable, Event, Refusal, Register};
@@ -180,8 +181,13 @@ fn boot(cluster: &Cluster) -> Result<Node<Register, NoDisk>, Stop> {
         (false, false) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let socket = UdpSocket::bind((local, 0))?;
-    let port = Port::new(socket, &cluster.identity(me), cluster.members.clone(), 0)?;
-    let machine = cluster.register(me);
+    let port = Port::new(
+        socket,
+        &Register::identity(cluster, me),
+        cluster.members.clone(),
+        0,
+    )?;
+    let machine = Register::machine(cluster, me);
     let (node, _) = Node::boot(machine, me, Durable::default(), NoDisk, port, random()?)?;
     Ok(node)
 }

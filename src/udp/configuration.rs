@@ -10,11 +10,13 @@
 //! write_quorum = 2
 //! reads = "atomic"           # or "regular": faster, and weaker
 //! members = [
-//!     { id = 0, address = "10.0.0.1:7000" },
-//!     { id = 1, address = "10.0.0.2:7000" },
-//!     { id = 2, address = "10.0.0.3:7000" },
+//!     { id = 0, address = "10.0.0.1:7000", clients = "10.0.0.1:6379" },
+//!     { id = 1, address = "10.0.0.2:7000", clients = "10.0.0.2:6379" },
+//!     { id = 2, address = "10.0.0.3:7000", clients = "10.0.0.3:6379" },
 //! ]
 //! ```
+//!
+//! A member with an address for `clients` listens there on TCP, and speaks RESP: see [`super::front`].
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -23,12 +25,13 @@ use core::fmt;
 
 use serde::Deserialize;
 
-use super::Identity;
 use super::port::MEMBERS_MAX;
+use super::served::Served;
 use super::std;
 use crate::data::NodeSet;
 use crate::machine::NodeId;
 use crate::quorum::{QuorumError, Quorums};
+use crate::raft::Raft;
 use crate::register::{Reads, Register};
 use std::fs;
 use std::io;
@@ -36,9 +39,38 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// The protocols there are.
-pub const PROTOCOLS: [&str; 1] = ["register"];
-/// What labels the register's datagrams and journals: to be raised when their encoding changes.
-const REGISTER: &str = "register/1";
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// The quorum register.
+    Register,
+    /// Raft.
+    Raft,
+}
+
+impl Protocol {
+    /// All of them, that of who does not say first.
+    pub const ALL: [Self; 2] = [Self::Register, Self::Raft];
+
+    /// The protocol of this name.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    pub fn named(name: &str) -> Result<Self, ConfigurationError> {
+        let found = Self::ALL
+            .into_iter()
+            .find(|protocol| protocol.name() == name);
+        found.ok_or_else(|| ConfigurationError::UnknownProtocol(name.into()))
+    }
+
+    /// Its name in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Register => Register::NAME,
+            Self::Raft => Raft::NAME,
+        }
+    }
+}
 
 /// What a file or the flags say, each of which may leave out anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -46,7 +78,7 @@ const REGISTER: &str = "register/1";
 pub struct Settings {
     /// The number of the cluster.
     pub cluster: Option<u64>,
-    /// The protocol, one of [`PROTOCOLS`].
+    /// The protocol, by the name of one of [`Protocol::ALL`].
     pub protocol: Option<String>,
     /// This node.
     pub id: Option<u64>,
@@ -72,6 +104,9 @@ pub struct Member {
     pub id: u64,
     /// Where it is: an IP address and a port.
     pub address: String,
+    /// Where it listens to clients on TCP, if it does.
+    #[serde(default)]
+    pub clients: Option<String>,
 }
 
 /// What everyone in a cluster knows, its clients too.
@@ -79,8 +114,12 @@ pub struct Member {
 pub struct Cluster {
     /// Its number.
     pub id: u64,
+    /// What they run.
+    pub protocol: Protocol,
     /// Where the members are.
     pub members: BTreeMap<NodeId, SocketAddr>,
+    /// Where they listen to clients, those that do.
+    pub clients: BTreeMap<NodeId, SocketAddr>,
     /// How many of them are enough.
     pub quorums: Quorums,
     /// What a get promises.
@@ -168,7 +207,7 @@ impl fmt::Display for ConfigurationError {
             Self::UnknownProtocol(protocol) => write!(
                 f,
                 "there is no protocol `{protocol}`: choose one of {}",
-                PROTOCOLS.join(", ")
+                Protocol::ALL.map(Protocol::name).join(", ")
             ),
             Self::UnknownReads(reads) => write!(
                 f,
@@ -255,11 +294,12 @@ impl Settings {
             setting: "cluster",
             give: "a number that no other cluster of yours has",
         })?;
-        let protocol = self.protocol.as_deref().unwrap_or(PROTOCOLS[0]);
-        if !PROTOCOLS.contains(&protocol) {
-            return Err(ConfigurationError::UnknownProtocol(protocol.into()));
-        }
+        let protocol = match self.protocol.as_deref() {
+            None => Protocol::ALL[0],
+            Some(name) => Protocol::named(name)?,
+        };
         let members = self.members()?;
+        let clients = self.clients()?;
         let names: NodeSet = members.keys().copied().collect();
         let read = self.read_quorum.unwrap_or(names.majority());
         let write = self.write_quorum.unwrap_or(names.majority());
@@ -271,7 +311,9 @@ impl Settings {
         };
         Ok(Cluster {
             id,
+            protocol,
             members,
+            clients,
             quorums,
             reads,
         })
@@ -306,6 +348,21 @@ impl Settings {
         Ok(Place { node, listen, data })
     }
 
+    /// Once the members are known to be well.
+    fn clients(&self) -> Result<BTreeMap<NodeId, SocketAddr>, ConfigurationError> {
+        let mut addresses: BTreeMap<NodeId, SocketAddr> = BTreeMap::new();
+        for member in self.members.as_deref().unwrap_or_default() {
+            let Some(clients) = &member.clients else {
+                continue;
+            };
+            let node = NodeId(member.id);
+            let at = address(&alloc::format!("{node}, for clients,"), clients)?;
+            distinct(&addresses, node, at)?;
+            addresses.insert(node, at);
+        }
+        Ok(addresses)
+    }
+
     fn members(&self) -> Result<BTreeMap<NodeId, SocketAddr>, ConfigurationError> {
         let members = self.members.as_deref().unwrap_or_default();
         if members.is_empty() {
@@ -328,11 +385,7 @@ impl Settings {
                     address: member.address.clone(),
                 });
             }
-            let mut earlier = addresses.iter();
-            if let Some((other, _)) = earlier.find(|(other, at)| **at == address && **other != node)
-            {
-                return Err(ConfigurationError::DuplicateAddress(*other, node, address));
-            }
+            distinct(&addresses, node, address)?;
             if addresses.insert(node, address).is_some() {
                 return Err(ConfigurationError::DuplicateId(member.id));
             }
@@ -345,20 +398,16 @@ impl Settings {
     }
 }
 
-impl Cluster {
-    /// Who `node` is in this cluster. The terms are the members and the quorum sizes: where two
-    /// sides disagree on those, the quorums of one need not meet those of the other.
-    pub fn identity(&self, node: NodeId) -> Identity {
-        Identity::new(self.id, REGISTER, &self.quorums, node)
-    }
-
-    /// The machine that `node` runs, a member or a client.
-    pub fn register(&self, node: NodeId) -> Register {
-        Register {
-            me: node,
-            quorums: self.quorums,
-            reads: self.reads,
-        }
+/// Nobody else has the address.
+fn distinct(
+    addresses: &BTreeMap<NodeId, SocketAddr>,
+    node: NodeId,
+    address: SocketAddr,
+) -> Result<(), ConfigurationError> {
+    let mut others = addresses.iter().filter(|(other, _)| **other != node);
+    match others.find(|(_, at)| **at == address) {
+        Some((other, _)) => Err(ConfigurationError::DuplicateAddress(*other, node, address)),
+        None => Ok(()),
     }
 }
 

@@ -10,7 +10,8 @@
 //! 2. [`node`]: the loop with its I/O. One thread, one socket, one journal.
 //! 3. [`wire`] and [`port`]: one datagram, and one socket with those who are behind it.
 //! 4. [`journal`]: what makes a change durable, and what refuses to forget.
-//! 5. [`configuration`], [`serve`], [`client`], [`demo`]: the commands.
+//! 5. [`served`]: what each protocol tells the adapter; [`front`], [`resp`] and [`desk`]: clients on TCP.
+//! 6. [`configuration`], [`serve`], [`client`], [`remote`], [`demo`]: the commands.
 //!
 //! # What it holds to
 //!
@@ -20,26 +21,31 @@
 //!   Only `--bootstrap` begins a new one, and only where there is none.
 //! - **After a failed write, stop.** What the disk then holds is unknown until it is read again.
 //! - **Any datagram is legal.** What cannot be used is dropped and counted, by [`wire::Refusal`].
-//! - **Memory is bounded whatever arrives.** A turn takes a stated number of datagrams, and the
-//!   addresses of a stated number of clients are remembered.
+//! - **Memory is bounded whatever arrives.** A turn takes a stated number of datagrams, the addresses
+//!   of a stated number of clients are remembered, and so are connections, requests and calls.
+//! - **An unknown outcome is said to be one.** A client is never told that what may have happened did not.
 //!
 //! # What it leaves out, for now
 //!
 //! Authentication and encryption: anyone who can send a datagram to a node, and who knows the
 //! cluster's id and terms, can speak as a client, and, from its address, as a member. So: a trusted
 //! network only. [`wire::Wire::seal`] and [`wire::Wire::open`] are where it will go. Messages
-//! larger than a datagram; a front for other people's clients; metrics over HTTP; flushing the disk
-//! on a thread of its own.
+//! larger than a datagram; metrics over HTTP; flushing the disk on a thread of its own.
 
 extern crate std;
 
 pub mod client;
 pub mod configuration;
 pub mod demo;
+pub mod desk;
+pub mod front;
 pub mod journal;
 pub mod node;
 pub mod port;
+pub mod remote;
+pub mod resp;
 pub mod serve;
+pub mod served;
 pub mod turn;
 pub mod wire;
 

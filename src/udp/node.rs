@@ -1,5 +1,6 @@
 //! The loop with its I/O: one thread, one socket, one disk.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -9,7 +10,9 @@ use super::port::{CLIENTS_MAX, Counters, Port, Received};
 use super::std;
 use super::turn::{Broken, Core, Effect};
 use super::wire::Refusal;
+use crate::data::NodeSet;
 use crate::machine::{Input, Machine, NodeId, Sealed, State};
+use mio::Waker;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -130,6 +133,26 @@ impl<M: Machine, D: Disk<M::Durable>> Node<M, D> {
     /// What the node did so far.
     pub fn counters(&self) -> &Counters {
         &self.port.counters
+    }
+
+    /// What ends the wait of a turn, from any thread.
+    pub fn waker(&self) -> Arc<Waker> {
+        self.port.waker()
+    }
+
+    /// Loses from now on whatever passes between this node and these, and nothing else.
+    pub fn cut(&mut self, others: NodeSet) {
+        self.port.cut(others);
+    }
+
+    /// The machine.
+    pub fn machine(&self) -> &M {
+        self.core.machine()
+    }
+
+    /// How long it runs.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// The first datagram dropped for each reason since this was last asked.

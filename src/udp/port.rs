@@ -11,9 +11,15 @@ use serde::de::DeserializeOwned;
 use super::Identity;
 use super::std;
 use super::wire::{DATAGRAM_BYTES_MAX, Refusal, Unsendable, Wire};
+use crate::data::NodeSet;
 use crate::machine::NodeId;
+use alloc::sync::Arc;
+use mio::{Events, Interest, Poll, Token, Waker};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
+
+const DATAGRAM: Token = Token(0);
+const WOKEN: Token = Token(1);
 
 /// How many clients' addresses a node remembers. The one that was silent the longest is forgotten
 /// first; when it speaks again it is known again.
@@ -37,6 +43,8 @@ pub struct Counters {
     pub messages_unaddressed: u64,
     /// Messages too long for a datagram: a mistake of the machine.
     pub messages_unsendable: u64,
+    /// Messages in and out that were lost because someone asked for it.
+    pub messages_cut: u64,
     /// Turns in which something happened.
     pub turns: u64,
     /// Turns for which the disk was flushed.
@@ -71,6 +79,7 @@ impl fmt::Display for Counters {
             (self.messages_lost, "not taken by the kernel"),
             (self.messages_unaddressed, "for unknown addresses"),
             (self.messages_unsendable, "too long to send"),
+            (self.messages_cut, "cut off on purpose"),
         ] {
             if count > 0 {
                 write!(f, ", {count} messages {what}")?;
@@ -99,7 +108,13 @@ pub enum Received<T> {
 /// A socket that never blocks, but where it is told to wait.
 #[derive(Debug)]
 pub struct Port {
-    socket: UdpSocket,
+    socket: mio::net::UdpSocket,
+    poll: Poll,
+    events: Events,
+    waker: Arc<Waker>,
+    /// No datagram waits: only then does the operating system tell of the next.
+    drained: bool,
+    cut: NodeSet,
     wire: Wire,
     me: NodeId,
     members: BTreeMap<NodeId, SocketAddr>,
@@ -115,7 +130,7 @@ impl Port {
     ///
     /// # Errors
     ///
-    /// If the socket cannot be told not to block.
+    /// If the operating system does not let us wait for the socket.
     pub fn new(
         socket: UdpSocket,
         identity: &Identity,
@@ -123,8 +138,18 @@ impl Port {
         clients_max: usize,
     ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
+        let mut socket = mio::net::UdpSocket::from_std(socket);
+        let poll = Poll::new()?;
+        poll.registry()
+            .register(&mut socket, DATAGRAM, Interest::READABLE)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WOKEN)?);
         Ok(Self {
             socket,
+            poll,
+            events: Events::with_capacity(2),
+            waker,
+            drained: false,
+            cut: NodeSet::default(),
             wire: Wire::new(identity),
             me: identity.node,
             members,
@@ -134,23 +159,29 @@ impl Port {
         })
     }
 
-    /// Waits until a datagram is there, a signal arrives, or the time is over.
+    /// Waits until a datagram is there, someone wakes it, a signal arrives, or the time is over.
     ///
     /// # Errors
     ///
-    /// If the socket fails.
-    pub fn wait(&self, longest: Duration) -> io::Result<()> {
-        // A timeout of zero would mean none at all.
-        self.socket
-            .set_read_timeout(Some(longest.max(Duration::from_micros(1))))?;
-        self.socket.set_nonblocking(false)?;
-        let peeked = self.socket.peek_from(&mut [0]);
-        self.socket.set_nonblocking(true)?;
-        match peeked {
-            Ok(_) => Ok(()),
-            Err(error) if is_nothing(&error) => Ok(()),
-            Err(error) => Err(error),
+    /// If the operating system fails to.
+    pub fn wait(&mut self, longest: Duration) -> io::Result<()> {
+        if !self.drained {
+            return Ok(());
         }
+        match self.poll.poll(&mut self.events, Some(longest)) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// What ends a wait, from any thread.
+    pub fn waker(&self) -> Arc<Waker> {
+        Arc::clone(&self.waker)
+    }
+
+    /// Loses from now on whatever passes between this node and these, and nothing else.
+    pub fn cut(&mut self, others: NodeSet) {
+        self.cut = others;
     }
 
     /// Takes the next datagram that waits, if any.
@@ -163,13 +194,21 @@ impl Port {
         let mut buffer = [0; DATAGRAM_BYTES_MAX + 1];
         let (length, address) = match self.socket.recv_from(&mut buffer) {
             Ok(received) => received,
-            Err(error) if is_nothing(&error) => return Ok(Received::Nothing),
+            Err(error) if is_nothing(&error) => {
+                self.drained = error.kind() == ErrorKind::WouldBlock;
+                return Ok(Received::Nothing);
+            }
             Err(error) => return Err(error),
         };
+        self.drained = false;
         self.counters.datagrams_in += 1;
         let opened = self.wire.open(&buffer[..length]);
         match opened.and_then(|(from, message)| self.admit(from, address).map(|()| (from, message)))
         {
+            Ok((from, _)) if self.cut.contains(from) => {
+                self.counters.messages_cut += 1;
+                Ok(Received::Dropped)
+            }
             Ok((from, message)) => {
                 self.counters.messages_in += 1;
                 Ok(Received::Message { from, message })
@@ -192,6 +231,10 @@ impl Port {
 
     /// Sends a message, or loses it.
     pub fn send<T: Serialize>(&mut self, to: NodeId, message: &T) {
+        if self.cut.contains(to) {
+            self.counters.messages_cut += 1;
+            return;
+        }
         let address = self.members.get(&to).copied();
         let Some(address) = address.or_else(|| self.clients.address(to)) else {
             self.counters.messages_unaddressed += 1;

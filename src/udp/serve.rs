@@ -1,22 +1,28 @@
 //! `quorate serve`: one member of a cluster, as a process.
 
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::{self, Display};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
-use super::configuration::{Cluster, ConfigurationError, Place, Settings};
+use super::configuration::{Cluster, ConfigurationError, Place, Protocol, Settings};
+use super::desk::{Ask, Desk, Request, Told};
+use super::front::{self, About, REQUESTS_MAX, Wake};
 use super::journal::{Journal, JournalError, Recovered};
 use super::node::{Node, Stop};
 use super::port::{CLIENTS_MAX, Port};
+use super::resp::Value;
+use super::served::Served;
 use super::{random, std};
-use crate::machine::{Machine, NodeId};
+use crate::machine::NodeId;
+use crate::raft::Raft;
 use crate::register::Register;
 use std::io::{self, ErrorKind, Write};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 /// How long the loop waits at most before it looks whether it is to stop. A signal wakes it anyway,
@@ -30,6 +36,15 @@ pub enum Start {
     Recover,
     /// It never ran, and begins one.
     Bootstrap,
+}
+
+/// Whether clients may have a node's links cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chaos {
+    /// They may not.
+    Refused,
+    /// They may: for demonstrations and tests.
+    Allowed,
 }
 
 /// Why a node does not serve.
@@ -74,20 +89,63 @@ impl core::error::Error for ServeError {}
 /// # Errors
 ///
 /// If it cannot start, or has to stop by itself.
-pub fn serve(settings: &Settings, start: Start, stop: &Arc<AtomicBool>) -> Result<(), ServeError> {
+pub fn serve(
+    settings: &Settings,
+    start: Start,
+    chaos: Chaos,
+    stop: &Arc<AtomicBool>,
+) -> Result<(), ServeError> {
     let cluster = settings.cluster().map_err(ServeError::Configuration)?;
     let place = settings
         .place(&cluster)
         .map_err(ServeError::Configuration)?;
-    let mut node = boot(&cluster, &place, start)?;
+    match cluster.protocol {
+        Protocol::Register => run::<Register>(&cluster, &place, start, chaos, stop),
+        Protocol::Raft => run::<Raft>(&cluster, &place, start, chaos, stop),
+    }
+}
+
+fn run<M: Served>(
+    cluster: &Cluster,
+    place: &Place,
+    start: Start,
+    chaos: Chaos,
+    stop: &Arc<AtomicBool>,
+) -> Result<(), ServeError> {
+    // All that can fail for want of an address before the journal: a node started twice by mistake
+    // makes none.
+    let socket =
+        UdpSocket::bind(place.listen).map_err(|error| ServeError::Listen(place.listen, error))?;
+    let listener = match cluster.clients.get(&place.node) {
+        None => None,
+        Some(at) => Some(TcpListener::bind(at).map_err(|error| ServeError::Listen(*at, error))?),
+    };
+    let unique = random().map_err(ServeError::System)?;
+    let mut node: Node<M, Journal> = boot(cluster, place, start, socket)?;
     stop_on_signals(stop).map_err(ServeError::System)?;
-    say(&ready_line(&cluster, &place, &node));
+    let (sender, requests) = sync_channel(REQUESTS_MAX);
+    if let Some(listener) = listener {
+        let about = About {
+            protocol: M::NAME,
+            members: cluster.quorums.members(),
+            clients: cluster.clients.clone(),
+            chaos: chaos == Chaos::Allowed,
+        };
+        let waker = node.waker();
+        // That it cannot be woken is no worse than that it wakes late.
+        let wake: Wake = Arc::new(move || drop(waker.wake()));
+        front::listen(listener, about, &sender, &wake).map_err(ServeError::System)?;
+    }
+    say(&ready_line(cluster, place, &node));
     let name = place.node;
     let stopped = |reason| ServeError::Stopped(name, reason);
+    let mut desk = Desk::new(unique);
     // Between two turns everything that was begun is finished: that is when to stop.
     while !stop.load(Ordering::Relaxed) {
-        // Members are asked by messages alone, so nobody awaits these events.
-        let _replies: Vec<_> = node.turn([], WAIT_MAX).map_err(stopped)?;
+        let calls = heed(&requests, &mut desk, &mut node);
+        for event in node.turn(calls, WAIT_MAX).map_err(stopped)? {
+            desk.event(event, node.state());
+        }
         for (refusal, address) in node.first_drops() {
             log(&format!(
                 "{name} dropped a datagram from {address}: {refusal}; more like it are only counted"
@@ -96,6 +154,63 @@ pub fn serve(settings: &Settings, start: Start, stop: &Arc<AtomicBool>) -> Resul
     }
     log(&format!("{name} stopped as asked: {}", node.counters()));
     Ok(())
+}
+
+/// What was asked since the last turn: calls, and what is answered at once.
+fn heed<M: Served>(
+    requests: &Receiver<Request>,
+    desk: &mut Desk<M>,
+    node: &mut Node<M, Journal>,
+) -> Vec<M::Call> {
+    let mut calls = Vec::new();
+    for Request {
+        connection,
+        ask,
+        answer,
+    } in requests.try_iter().take(REQUESTS_MAX)
+    {
+        let value = match ask {
+            Ask::Command(command) => {
+                let now = node.elapsed();
+                calls.extend(desk.ask(node.machine(), now, connection, command, answer));
+                continue;
+            }
+            Ask::Left => {
+                desk.left(connection);
+                continue;
+            }
+            Ask::Session => Value::Bulk(desk.token(connection)),
+            Ask::Resume(token) => match desk.resume(connection, &token) {
+                Ok(()) => Value::Simple("OK".into()),
+                Err(why) => Value::Error(format!("ERR {why}")),
+            },
+            Ask::Status => Value::Bulk(status(node)),
+            Ask::Cut(others) => {
+                log(&format!("a client asked to cut {others}"));
+                node.cut(others);
+                Value::Simple("OK".into())
+            }
+        };
+        // That nobody listens any more is no harm.
+        let _ = answer.try_send(Told::Value(value));
+    }
+    calls
+}
+
+/// As Redis's `INFO` has it: a setting a line.
+fn status<M: Served>(node: &Node<M, Journal>) -> String {
+    let counters = node.counters();
+    let counts = [
+        ("journal_commits", node.disk().commits()),
+        ("messages_in", counters.messages_in),
+        ("messages_out", counters.messages_out),
+        ("messages_cut", counters.messages_cut),
+        ("turns", counters.turns),
+    ];
+    let counts = counts.map(|(what, count)| (what, count.to_string()));
+    let settings = M::status(node.state()).into_iter().chain(counts);
+    let lines = settings.map(|(what, value)| format!("{what}:{value}\r\n"));
+    format!("# {}\r\n", M::NAME) + &lines.collect::<String>()
 }
 
 /// Sets `stop` when a signal asks the process to stop.
@@ -132,32 +247,29 @@ pub(super) fn say(line: &str) {
     let _ = writeln!(output, "{line}").and_then(|()| output.flush());
 }
 
-fn boot(
+fn boot<M: Served>(
     cluster: &Cluster,
     place: &Place,
     start: Start,
-) -> Result<Node<Register, Journal>, ServeError> {
+    socket: UdpSocket,
+) -> Result<Node<M, Journal>, ServeError> {
     let node = place.node;
-    // The port before the journal: a node started twice by mistake makes no journal.
-    let socket =
-        UdpSocket::bind(place.listen).map_err(|error| ServeError::Listen(place.listen, error))?;
-    let identity = cluster.identity(node);
+    let identity = M::identity(cluster, node);
     let port = Port::new(socket, &identity, cluster.members.clone(), CLIENTS_MAX)
         .map_err(ServeError::System)?;
     let seed = random().map_err(ServeError::System)?;
-    type Durable = <Register as Machine>::Durable;
     let (journal, durable) = match start {
         Start::Bootstrap => {
-            let journal =
-                Journal::create::<Durable>(&place.data, &identity).map_err(ServeError::Journal)?;
-            (journal, Durable::default())
+            let journal = Journal::create::<M::Durable>(&place.data, &identity)
+                .map_err(ServeError::Journal)?;
+            (journal, M::Durable::default())
         }
         Start::Recover => {
             let Recovered {
                 journal,
                 durable,
                 torn_bytes,
-            } = Journal::open::<Durable>(&place.data, &identity).map_err(ServeError::Journal)?;
+            } = Journal::open::<M::Durable>(&place.data, &identity).map_err(ServeError::Journal)?;
             if torn_bytes > 0 {
                 log(&format!(
                     "{node} cut {torn_bytes} bytes of an unfinished write off its journal; nothing \
@@ -167,22 +279,30 @@ fn boot(
             (journal, durable)
         }
     };
-    let machine = cluster.register(node);
+    let machine = M::machine(cluster, node);
     let (node, _) = Node::boot(machine, node, durable, journal, port, seed)
         .map_err(|stop| ServeError::Stopped(node, stop))?;
     Ok(node)
 }
 
-fn ready_line(cluster: &Cluster, place: &Place, node: &Node<Register, Journal>) -> String {
-    let durable = &node.state().durable;
+fn ready_line<M: Served>(cluster: &Cluster, place: &Place, node: &Node<M, Journal>) -> String {
+    let clients = cluster.clients.get(&place.node);
+    let clients = clients.map_or_else(String::new, |at| format!(", clients at {at}"));
+    let status = M::status(node.state()).into_iter();
+    let mut status: Vec<String> = status
+        .map(|(what, value)| format!("{what} {value}"))
+        .collect();
+    status.insert(
+        status.len().min(1),
+        format!("commits {}", node.disk().commits()),
+    );
     format!(
-        "{} serves register at {}, members {}, journal {} (boot {}, commits {}, keys {})",
+        "{} serves {} at {}{clients}, members {}, journal {} ({})",
         place.node,
+        M::NAME,
         place.listen,
         cluster.quorums.members(),
         node.disk().path().display(),
-        durable.incarnation,
-        node.disk().commits(),
-        durable.versions.len(),
+        status.join(", "),
     )
 }

@@ -89,6 +89,11 @@ impl<M: Machine> Core<M> {
         Ok((core, sealed))
     }
 
+    /// The machine.
+    pub fn machine(&self) -> &M {
+        &self.machine
+    }
+
     /// The state in memory. The disk may not have all of it yet.
     pub fn state(&self) -> &State<M> {
         &self.state

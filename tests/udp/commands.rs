@@ -5,8 +5,10 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
+use quorate::register::Register;
 use quorate::udp::configuration::Settings;
 use quorate::udp::journal::Journal;
+use quorate::udp::served::Served as _;
 use tempfile::TempDir;
 
 use crate::processes::{CLUSTER, free_addresses, quorate};
@@ -119,6 +121,14 @@ const WRONG: &[(&str, &str)] = &[
         "cluster = 1\nmembers = [{ id = 0 }]",
         "line 2: missing field `address`",
     ),
+    (
+        "cluster = 1\nmembers = [{ id = 0, address = \"127.0.0.1:1\", clients = \"here\" }]",
+        "n0, for clients, has the address `here`: give an IP address and a port",
+    ),
+    (
+        "cluster = 1\nmembers = [{ id = 0, address = \"127.0.0.1:1\", clients = \"127.0.0.1:3\" }, { id = 1, address = \"127.0.0.1:2\", clients = \"127.0.0.1:3\" }]",
+        "n0 and n1 both have the address 127.0.0.1:3",
+    ),
 ];
 
 #[test]
@@ -139,7 +149,7 @@ fn each_wrong_configuration_is_refused_with_one_line_that_says_what_to_do() {
 
 #[test]
 fn each_wrong_command_is_refused_with_one_line() {
-    let table: [(&[&str], &str); 9] = [
+    let table: [(&[&str], &str); 11] = [
         (
             &["serve", "--bootsrap"],
             "unexpected argument '--bootsrap' found tip: a similar argument exists: '--bootstrap'",
@@ -166,8 +176,31 @@ fn each_wrong_command_is_refused_with_one_line() {
         ),
         (&["client", "get", "key"], "`cluster` is not set"),
         (
-            &["client", "cas", "key", "old", "new"],
+            &[
+                "client",
+                "--cluster=1",
+                "--member=0=127.0.0.1:7000",
+                "cas",
+                "key",
+                "old",
+                "new",
+            ],
             "cannot offer compare-and-swap (Herlihy 1991",
+        ),
+        (
+            &[
+                "client",
+                "--cluster=1",
+                "--member=0=127.0.0.1:7000",
+                "--protocol=raft",
+                "get",
+                "key",
+            ],
+            "no member listens to clients: give each its address for them",
+        ),
+        (
+            &["demo", "paxos"],
+            "there is no protocol `paxos`: choose one of",
         ),
         (&["sreve"], "unrecognized subcommand 'sreve'"),
     ];
@@ -277,6 +310,7 @@ fn a_journal_that_cannot_be_used_is_refused_and_left_as_it_is() {
     let members = Some(vec![quorate::udp::configuration::Member {
         id: 0,
         address: address.clone(),
+        clients: None,
     }]);
     let cluster = Settings {
         members,
@@ -284,7 +318,7 @@ fn a_journal_that_cannot_be_used_is_refused_and_left_as_it_is() {
     }
     .cluster()
     .unwrap();
-    let identity = cluster.identity(quorate::machine::NodeId(0));
+    let identity = Register::identity(&cluster, quorate::machine::NodeId(0));
     let held = Journal::open::<quorate::register::Durable>(&data, &identity).unwrap();
     refuses(&[], "is in use by another process");
     drop(held);

@@ -2,8 +2,10 @@
 #![cfg(feature = "udp")]
 
 mod commands;
+mod front;
 mod journal;
 mod processes;
+mod resp;
 mod turn;
 mod wire;
 

@@ -12,9 +12,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use quorate::machine::NodeId;
-use quorate::register::Reads;
+use quorate::register::{Reads, Register};
 use quorate::udp::client::{Client, ClientError};
 use quorate::udp::configuration::{Cluster, Member, Settings};
+use quorate::udp::served::Served as _;
 use quorate::udp::wire::{Refusal, Wire};
 use quorate_models::history::{
     CasCall, CasReply, History, KeyValue, KeyValueCall, OperationId, linearizable,
@@ -146,6 +147,7 @@ impl Three {
         let members = (0..).zip(&self.addresses).map(|(id, address)| Member {
             id,
             address: address.to_string(),
+            clients: None,
         });
         let settings = Settings {
             cluster: Some(CLUSTER),
@@ -342,7 +344,7 @@ fn strange_datagrams_are_counted_and_dropped_and_the_node_goes_on() {
     let cluster = three.cluster();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let send = |bytes: &[u8]| socket.send_to(bytes, three.addresses[1]).unwrap();
-    let identity = cluster.identity(NodeId(70_000));
+    let identity = Register::identity(&cluster, NodeId(70_000));
     let to = NodeId(1);
     let right = Wire::new(&identity)
         .seal(to, &store(1, "key", "value"))
@@ -362,8 +364,8 @@ fn strange_datagrams_are_counted_and_dropped_and_the_node_goes_on() {
     );
     let mut other_quorums = three.cluster();
     other_quorums.reads = Reads::Regular; // Which is no term: it harms nobody.
-    assert_eq!(other_quorums.identity(NodeId(70_000)), identity);
-    let impostor = Wire::new(&cluster.identity(NodeId(0)));
+    assert_eq!(Register::identity(&other_quorums, NodeId(70_000)), identity);
+    let impostor = Wire::new(&Register::identity(&cluster, NodeId(0)));
     send(&impostor.seal(to, &store(1, "key", "forged")).unwrap());
     send(&right[..right.len() - 1]);
     let mut client = three.client();
@@ -474,28 +476,34 @@ fn a_client_command_puts_gets_and_says_what_it_does_not_know() {
     assert!(complaint.starts_with("quorate: no answer: "), "{complaint}");
 }
 
-fn demo(directory: &Path) -> Command {
+fn demo(directory: &Path, protocol: &str) -> Command {
     let mut command = quorate();
-    command.arg("demo").env("TMPDIR", directory);
+    command.args(["demo", protocol]).env("TMPDIR", directory);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     command
 }
 
 #[test]
-fn the_demo_shows_what_it_says_and_leaves_nothing_behind() {
-    let directory = TempDir::new().unwrap();
-    let output = demo(directory.path()).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(text.contains("get colour -> blue"), "{text}");
-    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+fn each_demo_shows_what_it_says_and_leaves_nothing_behind() {
+    for (protocol, words) in [
+        ("register", "get colour -> blue"),
+        ("raft", "INCR n, 100 times -> 400"),
+    ] {
+        let directory = TempDir::new().unwrap();
+        let output = demo(directory.path(), protocol).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{text}{complaint}");
+        assert!(text.contains(words), "{text}");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
 }
 
 #[test]
 fn a_demo_that_is_interrupted_or_killed_leaves_no_process_behind() {
     for how in ["INT", "TERM", "KILL"] {
         let directory = TempDir::new().unwrap();
-        let mut child = demo(directory.path())
+        let mut child = demo(directory.path(), "register")
             .stderr(Stdio::null())
             .spawn()
             .unwrap();

@@ -1,5 +1,5 @@
-//! `quorate demo`: three members as real processes on this machine, one killed and brought back,
-//! another killed, and nothing lost.
+//! `quorate demo`: members as real processes on this machine, killed, cut off and brought back, and what
+//! their protocol promises shown to be so.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -10,21 +10,26 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
-use super::client::{Client, ClientError};
-use super::configuration::{Cluster, ConfigurationError, Member, Settings};
+use super::client::ClientError;
+use super::configuration::{Cluster, ConfigurationError, Member, Protocol, Settings};
+use super::remote::{Remote, RemoteError, shown};
+use super::resp::Value;
 use super::serve::{say, stop_on_signals};
 use super::{random, std};
+use crate::data::NodeSet;
 use crate::machine::NodeId;
 use std::io::{self, BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Instant;
 use std::{env, fs, process, thread};
 
+mod raft;
+mod register;
+
 const TIMEOUT: Duration = Duration::from_secs(5);
-const WRITES: u32 = 100;
 
 /// Why the demonstration did not show what it says. Its processes are stopped and its files gone.
 #[derive(Debug)]
@@ -37,6 +42,17 @@ pub enum DemoError {
     Process(NodeId, String),
     /// A call failed that should not have.
     Call(String, ClientError),
+    /// A member did not reply to what it was asked.
+    Asked(String, RemoteError),
+    /// A reply was not the one that was promised.
+    Replied {
+        /// What was asked, and of whom.
+        asked: String,
+        /// What should have been the reply.
+        promised: String,
+        /// What it was.
+        reply: String,
+    },
     /// A value was not the one that was written.
     Wrong {
         /// The key.
@@ -57,6 +73,16 @@ impl fmt::Display for DemoError {
             Self::Configuration(error) => error.fmt(f),
             Self::Process(node, what) => write!(f, "the demo failed: {node} {what}"),
             Self::Call(what, error) => write!(f, "the demo failed to {what}: {error}"),
+            Self::Asked(what, error) => write!(f, "the demo failed to {what}: {error}"),
+            Self::Replied {
+                asked,
+                promised,
+                reply,
+            } => write!(
+                f,
+                "the demo failed: {asked} should have been answered {promised}, and was answered \
+                 {reply}"
+            ),
             Self::Wrong { key, written, read } => write!(
                 f,
                 "the demo failed: {key} was written as {written:?} and read as {read:?}"
@@ -68,110 +94,74 @@ impl fmt::Display for DemoError {
 
 impl core::error::Error for DemoError {}
 
-/// Shows it, with `executable` as the members' program.
+/// Shows what `protocol` promises, with `executable` as the members' program.
 ///
 /// # Errors
 ///
 /// At the first thing that is not as it says.
-pub fn demo(executable: &Path) -> Result<(), DemoError> {
+pub fn demo(protocol: Protocol, executable: &Path) -> Result<(), DemoError> {
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop).map_err(|error| DemoError::System("handle signals".into(), error))?;
     let directory = Directory::make()
         .map_err(|error| DemoError::System("make a temporary directory".into(), error))?;
-    let addresses = free_addresses()
-        .map_err(|error| DemoError::System("find free ports on 127.0.0.1".into(), error))?;
-    let cluster = settings(&addresses)?
-        .cluster()
-        .map_err(DemoError::Configuration)?;
-    let mut show = Show {
+    let mut stage = Stage {
         executable,
-        cluster: cluster.clone(),
+        cluster: settings(protocol, 3)?
+            .cluster()
+            .map_err(DemoError::Configuration)?,
         directory: &directory.0,
         members: BTreeMap::new(),
-        client: Client::connect(&cluster)
-            .map_err(|error| DemoError::Call("open a client".into(), error))?,
         stop,
     };
-    let outcome = show.run();
+    let outcome = match protocol {
+        Protocol::Register => register::show(&mut stage),
+        Protocol::Raft => raft::show(&mut stage),
+    };
     // Someone who interrupts at the terminal interrupts the members too: that is what then failed.
-    if outcome.is_err() && show.stop.load(Ordering::Relaxed) {
+    if outcome.is_err() && stage.stop.load(Ordering::Relaxed) {
         return Err(DemoError::Interrupted);
     }
-    outcome
+    outcome?;
+    say("\nThat is what it was to show. `quorate serve --help` is how to run your own.");
+    Ok(())
 }
 
-struct Show<'a> {
+/// A cluster of processes.
+struct Stage<'a> {
     executable: &'a Path,
     cluster: Cluster,
     directory: &'a Path,
     members: BTreeMap<NodeId, Process>,
-    client: Client,
     stop: Arc<AtomicBool>,
 }
 
-impl Show<'_> {
-    fn run(&mut self) -> Result<(), DemoError> {
-        let (n0, n1, n2) = (NodeId(0), NodeId(1), NodeId(2));
-        say(&format!(
-            "Three processes, each with a journal of its own in {}. Any two of them are a quorum.",
-            self.directory.display()
-        ));
-        for node in [n0, n1, n2] {
-            self.start(node, Some("--bootstrap"))?;
-        }
+impl Stage<'_> {
+    fn nodes(&self) -> Vec<NodeId> {
+        self.cluster.members.keys().copied().collect()
+    }
 
-        say("\nA client writes and reads over UDP. Each write is flushed to two disks at least.");
-        self.put("colour", "green")?;
-        self.get("colour", "green")?;
-        self.write_many()?;
-
-        say("\nOne is killed (SIGKILL: no goodbye). The other two are still a quorum.");
-        self.kill(n2)?;
-        self.put("colour", "blue")?;
-        self.get("colour", "blue")?;
-
-        say("\nIt comes back, boots for the second time, and has from its journal what it had.");
-        self.start(n2, None)?;
-
-        say(
-            "\nAnother one is killed. Now the one that came back is needed, and it missed the last \
-             write: the newest of two answers is what counts.",
-        );
-        self.kill(n0)?;
-        self.get("colour", "blue")?;
-        self.get(&format!("key-{WRITES}"), &format!("value-{WRITES}"))?;
-
-        say(
-            "\nA second one is killed. One of three is no quorum: a get must not return, nor does it.",
-        );
-        self.kill(n1)?;
-        self.get_nothing("colour")?;
-
-        say("\nBoth come back, and all is there.");
-        self.start(n0, None)?;
-        self.start(n1, None)?;
-        self.get("colour", "blue")?;
-
-        say("\nAll three are asked to stop (SIGTERM).");
-        for node in [n0, n1, n2] {
-            self.terminate(node)?;
-        }
-        say("\nThat is what it was to show. `quorate serve --help` is how to run your own.");
-        Ok(())
+    fn start_all(&mut self) -> Result<(), DemoError> {
+        let nodes = self.nodes();
+        nodes
+            .into_iter()
+            .try_for_each(|node| self.start(node, Some("--bootstrap")))
     }
 
     fn start(&mut self, node: NodeId, bootstrap: Option<&str>) -> Result<(), DemoError> {
         self.check()?;
         let started = Instant::now();
         let mut command = Command::new(self.executable);
-        command.arg("serve").arg("--until-input-ends");
+        command.args(["serve", "--until-input-ends", "--chaos"]);
+        command.args(["--protocol", self.cluster.protocol.name()]);
         command.args(["--cluster", &self.cluster.id.to_string()]);
         command.args(["--id", &node.0.to_string()]);
         command
             .arg("--data")
             .arg(self.directory.join(node.to_string()));
         for (id, address) in &self.cluster.members {
-            command.args(["--member", &format!("{}={address}", id.0)]);
+            let clients = self.cluster.clients.get(id);
+            let clients = clients.map_or_else(String::new, |clients| format!(",{clients}"));
+            command.args(["--member", &format!("{}={address}{clients}", id.0)]);
         }
         command.args(bootstrap);
         let (process, ready) = Process::spawn(node, &mut command)?;
@@ -190,79 +180,90 @@ impl Show<'_> {
         Ok(())
     }
 
-    fn terminate(&mut self, node: NodeId) -> Result<(), DemoError> {
-        let started = Instant::now();
-        let Some(process) = self.members.remove(&node) else {
-            return Err(DemoError::Process(node, "is not running".into()));
-        };
-        let status = process.terminate(TIMEOUT)?;
-        if !status.success() {
-            return Err(DemoError::Process(node, format!("stopped with {status}")));
+    fn terminate_all(&mut self) -> Result<(), DemoError> {
+        say("\nAll are asked to stop (SIGTERM).");
+        for (node, process) in core::mem::take(&mut self.members) {
+            let started = Instant::now();
+            let status = process.terminate(TIMEOUT)?;
+            if !status.success() {
+                return Err(DemoError::Process(node, format!("stopped with {status}")));
+            }
+            said(started, &format!("{node} stopped, with {status}"));
         }
-        said(started, &format!("{node} stopped, with {status}"));
         Ok(())
     }
 
-    fn put(&mut self, key: &str, value: &str) -> Result<(), DemoError> {
+    /// Asks a member, as redis-cli would.
+    fn ask(&self, node: NodeId, words: &[&str]) -> Result<Value, DemoError> {
         self.check()?;
-        let started = Instant::now();
-        self.client
-            .put(key, value, TIMEOUT)
-            .map_err(|error| DemoError::Call(format!("write {key}"), error))?;
-        said(started, &format!("put {key} {value}"));
-        Ok(())
+        let clients = self.cluster.clients.get(&node).copied();
+        let address = clients.ok_or_else(|| DemoError::Process(node, "has no front".into()))?;
+        Remote::connect(address, TIMEOUT)
+            .and_then(|mut remote| remote.ask(words))
+            .map_err(|error| DemoError::Asked(format!("ask {node} {}", words.join(" ")), error))
     }
 
-    fn get(&mut self, key: &str, written: &str) -> Result<(), DemoError> {
-        self.check()?;
+    /// The same, and says what was answered; which must be what is promised.
+    fn expect(&self, node: NodeId, words: &[&str], promised: &str) -> Result<(), DemoError> {
         let started = Instant::now();
-        let read = self
-            .client
-            .get(key, TIMEOUT)
-            .map_err(|error| DemoError::Call(format!("read {key}"), error))?;
-        if read.as_deref() != Some(written) {
-            return Err(DemoError::Wrong {
-                key: key.into(),
-                written: written.into(),
-                read,
+        let value = self.ask(node, words)?;
+        let reply = shown(&value);
+        let asked = format!("{node}: {}", words.join(" "));
+        if !(reply == promised || matches!(value, Value::Error(_)) && reply.starts_with(promised)) {
+            return Err(DemoError::Replied {
+                asked,
+                promised: promised.into(),
+                reply,
             });
         }
-        said(started, &format!("get {key} -> {written}"));
+        said(started, &format!("{asked} -> {reply}"));
         Ok(())
     }
 
-    fn get_nothing(&mut self, key: &str) -> Result<(), DemoError> {
-        self.check()?;
+    /// Asks again and again until the answer is this error, but not for ever.
+    fn await_error(&self, node: NodeId, words: &[&str], error: &str) -> Result<(), DemoError> {
         let started = Instant::now();
-        match self.client.get(key, Duration::from_secs(1)) {
-            Err(ClientError::Unanswered) => {
-                said(started, &format!("get {key} -> no answer, after a second"));
-                Ok(())
+        let asked = format!("{node}: {}", words.join(" "));
+        loop {
+            let value = self.ask(node, words)?;
+            let reply = shown(&value);
+            if matches!(value, Value::Error(_)) && reply.starts_with(error) {
+                said(started, &format!("{asked} -> {reply}"));
+                return Ok(());
             }
-            Ok(read) => Err(DemoError::Wrong {
-                key: key.into(),
-                written: "nothing that one of three may tell".into(),
-                read,
-            }),
-            Err(error) => Err(DemoError::Call(format!("read {key}"), error)),
+            if started.elapsed() > TIMEOUT {
+                return Err(DemoError::Replied {
+                    asked,
+                    promised: error.into(),
+                    reply,
+                });
+            }
+            thread::sleep(Duration::from_millis(5));
         }
     }
 
-    fn write_many(&mut self) -> Result<(), DemoError> {
+    /// Cuts all links between `side` and the others.
+    fn cut(&self, side: NodeSet) -> Result<(), DemoError> {
         let started = Instant::now();
-        for number in 1..=WRITES {
-            self.check()?;
-            let (key, value) = (format!("key-{number}"), format!("value-{number}"));
-            self.client
-                .put(&key, &value, TIMEOUT)
-                .map_err(|error| DemoError::Call(format!("write {key}"), error))?;
+        for node in self.nodes() {
+            let far = (self.nodes().into_iter())
+                .filter(|other| side.contains(*other) != side.contains(node));
+            let far: Vec<String> = far.map(|other| other.0.to_string()).collect();
+            let mut words = alloc::vec!["CHAOS", "CUT"];
+            words.extend(far.iter().map(String::as_str));
+            self.ask(node, &words)?;
         }
-        let each = started.elapsed() / WRITES;
-        let what = format!(
-            "{WRITES} more puts, one after the other: {} each",
-            time(each)
-        );
-        said(started, &what);
+        said(started, &format!("{side} is cut off from the others"));
+        Ok(())
+    }
+
+    /// Mends all links.
+    fn heal(&self) -> Result<(), DemoError> {
+        let started = Instant::now();
+        for node in self.nodes() {
+            self.ask(node, &["CHAOS", "HEAL"])?;
+        }
+        said(started, "all links are whole");
         Ok(())
     }
 
@@ -349,23 +350,32 @@ impl Drop for Directory {
     }
 }
 
-/// Three addresses that were free a moment ago. All are held before any is let go, so that they
-/// differ.
-fn free_addresses() -> io::Result<Vec<SocketAddr>> {
-    let sockets: Vec<UdpSocket> = (0..3)
-        .map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect::<io::Result<_>>()?;
-    sockets.iter().map(UdpSocket::local_addr).collect()
+/// So many addresses that were free a moment ago, and as many for clients. All are held before any is
+/// let go, so that they differ.
+fn free_addresses(count: u64) -> io::Result<Vec<(SocketAddr, SocketAddr)>> {
+    let bind = |_| {
+        let any = (Ipv4Addr::LOCALHOST, 0);
+        Ok((UdpSocket::bind(any)?, TcpListener::bind(any)?))
+    };
+    let sockets: Vec<(UdpSocket, TcpListener)> = (0..count).map(bind).collect::<io::Result<_>>()?;
+    let addresses = sockets.iter();
+    addresses
+        .map(|(udp, tcp)| Ok((udp.local_addr()?, tcp.local_addr()?)))
+        .collect()
 }
 
-fn settings(addresses: &[SocketAddr]) -> Result<Settings, DemoError> {
+fn settings(protocol: Protocol, count: u64) -> Result<Settings, DemoError> {
     let cluster = random().map_err(|error| DemoError::System("draw a number".into(), error))?;
-    let members = (0..).zip(addresses).map(|(id, address)| Member {
+    let addresses = free_addresses(count)
+        .map_err(|error| DemoError::System("find free ports on 127.0.0.1".into(), error))?;
+    let members = (0..).zip(addresses).map(|(id, (address, clients))| Member {
         id,
         address: address.to_string(),
+        clients: Some(clients.to_string()),
     });
     Ok(Settings {
         cluster: Some(cluster),
+        protocol: Some(protocol.name().into()),
         members: Some(members.collect()),
         ..Settings::default()
     })

@@ -1,0 +1,149 @@
+//! What a protocol tells the adapter beside its machine: its settings, and what a client's command is
+//! to it. One small file for each protocol.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Identity;
+use super::configuration::Cluster;
+use crate::machine::{Machine, NodeId, State};
+
+mod raft;
+mod register;
+
+/// A machine that members run for clients who are none.
+pub trait Served: Machine {
+    /// The protocol's name, as in `quorate serve --protocol`.
+    const NAME: &'static str;
+    /// What labels its datagrams and journals: to be raised when their encoding changes.
+    const VERSION: &'static str;
+    /// What all members have to agree on beside the protocol.
+    type Terms: Serialize;
+    /// What one client's connection carries from command to command, wherever it goes.
+    type Session: Clone + Serialize + DeserializeOwned;
+
+    /// What all members of this cluster have to agree on.
+    fn terms(cluster: &Cluster) -> Self::Terms;
+    /// The machine that `node` runs in it.
+    fn machine(cluster: &Cluster, node: NodeId) -> Self;
+    /// A new client, given a number that nobody else has.
+    fn session(unique: u64) -> Self::Session;
+    /// The command as a call of this ticket.
+    ///
+    /// # Errors
+    ///
+    /// The answer, if it takes no call to give it: mostly that this protocol cannot do that.
+    fn call(
+        &self,
+        ticket: u64,
+        session: &mut Self::Session,
+        command: Command,
+    ) -> Result<Self::Call, Answer>;
+    /// The ticket of the call that the event answers, if it answers one.
+    fn ticket(event: &Self::Event) -> Option<u64>;
+    /// What it answers, in the state that the node is now in, and what the client carries on.
+    fn answer(event: Self::Event, session: &mut Self::Session, state: &State<Self>) -> Answer;
+    /// What an operator wants to see of a node.
+    fn status(state: &State<Self>) -> Vec<(&'static str, String)>;
+
+    /// Who `node` is in the cluster.
+    fn identity(cluster: &Cluster, node: NodeId) -> Identity {
+        Identity::new(cluster.id, Self::VERSION, &Self::terms(cluster), node)
+    }
+}
+
+/// What a client asks for, in any key-value protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Which value has the key?
+    Get {
+        /// The key.
+        key: String,
+    },
+    /// Let the key have the value.
+    Set {
+        /// The key.
+        key: String,
+        /// The value.
+        value: String,
+    },
+    /// Let the key have the value if it has the other one; none: if it has none.
+    CompareAndSwap {
+        /// The key.
+        key: String,
+        /// What it must have.
+        expected: Option<String>,
+        /// What it then gets.
+        new: String,
+    },
+    /// Let the key have no value.
+    Delete {
+        /// The key.
+        key: String,
+    },
+    /// Add to the number that the key has.
+    Add {
+        /// The key.
+        key: String,
+        /// How much.
+        by: i64,
+    },
+}
+
+impl Command {
+    /// True if it is of no consequence whether it was done.
+    pub fn is_read(&self) -> bool {
+        match self {
+            Self::Get { .. } => true,
+            Self::Set { .. }
+            | Self::CompareAndSwap { .. }
+            | Self::Delete { .. }
+            | Self::Add { .. } => false,
+        }
+    }
+
+    /// What a command is called.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Get { .. } => "get",
+            Self::Set { .. } => "set",
+            Self::CompareAndSwap { .. } => "compare-and-swap",
+            Self::Delete { .. } => "delete",
+            Self::Add { .. } => "increment",
+        }
+    }
+}
+
+/// What a client is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is done.
+    Done,
+    /// The value of the key, or that it has none.
+    Value(Option<String>),
+    /// The values that it has: several, if they were written without knowledge of each other.
+    Siblings(Vec<String>),
+    /// The number that the key now has.
+    Number(i64),
+    /// Whether what was expected was there, and is replaced.
+    Swapped(bool),
+    /// This node cannot do it, and did not; another can.
+    NotLeader(Option<NodeId>),
+    /// Too much is under way here; it was not begun.
+    Busy,
+    /// It was not done, and why.
+    Refused(String),
+    /// No quorum answered. It has no effect that anyone could see.
+    Unanswered,
+    /// It may have taken effect, or do so later, or never.
+    Unknown,
+}
+
+/// What a protocol says to a command that it does not have.
+fn lacks<M: Served>(command: &Command, why: &str) -> Answer {
+    let (name, what) = (M::NAME, command.name());
+    Answer::Refused(alloc::format!("{name} has no {what}: {why}"))
+}

@@ -1,0 +1,184 @@
+//! Raft, served.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, Command, Served};
+use crate::data::NodeSet;
+use crate::machine::{NodeId, State};
+use crate::raft::{
+    Call, Elections, Event, FirstEntry, Leadership, Operation, Raft, Reads, Refusal, Reply, Role,
+    Session,
+};
+use crate::register::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::udp::configuration::Cluster;
+
+/// A client of the replicated store, and the command that it has under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    name: u64,
+    serial: u64,
+    asked: Asked,
+}
+
+/// How to read a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Asked {
+    Value,
+    Number,
+    Swap,
+}
+
+impl Served for Raft {
+    const NAME: &'static str = "raft";
+    const VERSION: &'static str = "raft/1";
+    type Terms = NodeSet;
+    type Session = Client;
+
+    fn terms(cluster: &Cluster) -> NodeSet {
+        cluster.quorums.members()
+    }
+
+    fn machine(cluster: &Cluster, node: NodeId) -> Self {
+        Self {
+            me: node,
+            members: cluster.quorums.members(),
+            elections: Elections::PreVote,
+            first_entry: FirstEntry::NoOp,
+            leadership: Leadership::CheckQuorum,
+            reads: Reads::ReadIndex,
+            // One entry fits a datagram, whatever it is.
+            batch_entries_max: 1,
+        }
+    }
+
+    fn session(unique: u64) -> Client {
+        Client {
+            name: unique,
+            serial: 0,
+            asked: Asked::Value,
+        }
+    }
+
+    fn call(&self, ticket: u64, client: &mut Client, command: Command) -> Result<Call, Answer> {
+        let operation = match command {
+            Command::Get { key } => {
+                client.asked = Asked::Value;
+                return Ok(Call::Read { ticket, key });
+            }
+            Command::Set { key, value } => Operation::Put { key, value },
+            Command::Delete { key } => Operation::Delete { key },
+            Command::CompareAndSwap { key, expected, new } => {
+                Operation::CompareAndSwap { key, expected, new }
+            }
+            Command::Add { key, by } => Operation::Increment { key, by },
+        };
+        let too_long = bytes(&operation) > KEY_BYTES_MAX + VALUE_BYTES_MAX;
+        if too_long {
+            return Err(Answer::Refused(alloc::format!(
+                "key and values have at most {} bytes together",
+                KEY_BYTES_MAX + VALUE_BYTES_MAX
+            )));
+        }
+        client.asked = match operation {
+            Operation::Increment { .. } => Asked::Number,
+            Operation::CompareAndSwap { .. } => Asked::Swap,
+            Operation::Get { .. } | Operation::Put { .. } | Operation::Delete { .. } => {
+                Asked::Value
+            }
+        };
+        client.serial += 1;
+        let session = Session {
+            client: client.name,
+            serial: client.serial,
+        };
+        Ok(Call::Command {
+            ticket,
+            session,
+            operation,
+        })
+    }
+
+    fn ticket(event: &Event) -> Option<u64> {
+        match event {
+            Event::Replied { ticket, .. }
+            | Event::Abandoned { ticket }
+            | Event::Refused { ticket, .. } => Some(*ticket),
+            Event::Elected { .. }
+            | Event::Proposed { .. }
+            | Event::Decided { .. }
+            | Event::Committed { .. } => None,
+        }
+    }
+
+    fn answer(event: Event, client: &mut Client, state: &State<Self>) -> Answer {
+        let reply = match event {
+            Event::Replied { reply, .. } => reply,
+            Event::Refused { refusal, .. } => {
+                return match refusal {
+                    Refusal::NotLeader => Answer::NotLeader(leader(state)),
+                    Refusal::Busy => Answer::Busy,
+                    Refusal::NoReads => Answer::Refused("reads go through the log here".into()),
+                };
+            }
+            Event::Abandoned { .. }
+            | Event::Elected { .. }
+            | Event::Proposed { .. }
+            | Event::Decided { .. }
+            | Event::Committed { .. } => return Answer::Unknown,
+        };
+        match (reply, client.asked) {
+            (Reply::Done, Asked::Swap) => Answer::Swapped(true),
+            (Reply::Mismatched, _) => Answer::Swapped(false),
+            (Reply::Done, Asked::Value | Asked::Number) => Answer::Done,
+            (Reply::Value(value), Asked::Number) => {
+                let number = value.and_then(|value| value.parse().ok());
+                number.map_or(Answer::Unknown, Answer::Number)
+            }
+            (Reply::Value(value), Asked::Value | Asked::Swap) => Answer::Value(value),
+            (Reply::NotANumber, _) => Answer::Refused(
+                "the value is no number, or the sum is none of 64 bits; nothing was changed".into(),
+            ),
+            (Reply::Forgotten, _) => Answer::Unknown,
+        }
+    }
+
+    fn status(state: &State<Self>) -> Vec<(&'static str, String)> {
+        let (durable, volatile) = (&state.durable, &state.volatile);
+        let role = match &volatile.role {
+            Role::Follower { .. } => "follower",
+            Role::PreCandidate { .. } => "pre-candidate",
+            Role::Candidate { .. } => "candidate",
+            Role::Leader(..) => "leader",
+        };
+        alloc::vec![
+            ("role", role.into()),
+            ("term", durable.term.0.to_string()),
+            ("last", durable.log.last().index.0.to_string()),
+            ("commit", volatile.commit.0.to_string()),
+            ("keys", volatile.store.values.len().to_string()),
+        ]
+    }
+}
+
+/// How long what a client chose of an operation is.
+fn bytes(operation: &Operation) -> usize {
+    let key = operation.key().len();
+    key + match operation {
+        Operation::Get { .. } | Operation::Delete { .. } | Operation::Increment { .. } => 0,
+        Operation::Put { value, .. } => value.len(),
+        Operation::CompareAndSwap { expected, new, .. } => {
+            new.len() + expected.as_ref().map_or(0, String::len)
+        }
+    }
+}
+
+/// Whom this node follows, as far as it knows.
+fn leader(state: &State<Raft>) -> Option<NodeId> {
+    match state.volatile.role {
+        Role::Follower { leader } => leader,
+        Role::PreCandidate { .. } | Role::Candidate { .. } | Role::Leader(..) => None,
+    }
+}
