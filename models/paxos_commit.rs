@@ -21,11 +21,11 @@ use quorate::quorum::Quorums;
 use crate::action::Cut;
 use crate::calm;
 use crate::catalogue::{Claimed, Exhibit, Protocol};
-use crate::commit::{Ledger, aborts_have_causes, nobody_waits};
+use crate::commit::{Ledger, aborts_have_causes};
 use crate::flaw::Twin;
 use crate::promise::Condition;
 use crate::purge::{self, Discharged};
-use crate::snapshot::{Node, Snapshot};
+use crate::snapshot::{Node, Snapshot, nobody_waits};
 use crate::symmetry;
 use crate::world::{Disk, World};
 
