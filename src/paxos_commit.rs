@@ -215,6 +215,14 @@ pub struct Volatile {
     pub leading: Map<Transaction, Leading>,
 }
 
+impl Volatile {
+    /// True if the node coordinates the transaction and listens to ballot 0.
+    fn listens(&self, transaction: Transaction) -> bool {
+        let leading = self.leading.get(&transaction);
+        leading.is_some_and(|leading| leading.ballot == Ballot::Zero)
+    }
+}
+
 /// A transaction that its coordinator was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Asked {
@@ -331,7 +339,7 @@ impl Machine for PaxosCommit {
         match timer {
             Timer::Retry(transaction) => {
                 // Once it leads, no vote can come to count that has not been counted.
-                if self.listens(state, transaction) {
+                if state.volatile.listens(transaction) {
                     out.arm(Timer::Retry(transaction));
                     self.ask(state, transaction, out);
                 }
@@ -397,7 +405,7 @@ impl PaxosCommit {
         };
         let participants = asked.participants();
         for (to, writes) in &asked.branches {
-            if !self.listens(state, transaction) {
+            if !state.volatile.listens(transaction) {
                 return; // Its own vote, or its own acceptance, has settled it.
             }
             let prepare = Message::Prepare {
@@ -441,14 +449,16 @@ impl PaxosCommit {
         let (vote, is_new) = branches.vote(transaction, participants, writes);
         if is_new {
             out.tell(Event::Voted { transaction, vote });
-        }
-        match vote {
-            Vote::Yes => out.arm(Timer::Lead(transaction)),
-            // By voting no it has decided: nobody else can propose that it is prepared.
-            Vote::No => out.tell(Event::Decided {
-                transaction,
-                outcome: Outcome::Abort,
-            }),
+            match vote {
+                // Once: were its delay to begin anew each time it is asked again, a coordinator that
+                // gets nowhere would keep everybody from leading, and itself.
+                Vote::Yes => out.arm(Timer::Lead(transaction)),
+                // By voting no it has decided: nobody else can propose that it is prepared.
+                Vote::No => out.tell(Event::Decided {
+                    transaction,
+                    outcome: Outcome::Abort,
+                }),
+            }
         }
         // §4.2: the participant sends the phase 2a messages of ballot 0. They leave when the disk has
         // the vote, and no sooner.
@@ -744,12 +754,6 @@ impl PaxosCommit {
         state.volatile.leading.remove(&transaction);
         out.disarm(Timer::Retry(transaction));
         out.disarm(Timer::Lead(transaction));
-    }
-
-    /// True if the node coordinates the transaction and listens to ballot 0.
-    fn listens(&self, state: &State<Self>, transaction: Transaction) -> bool {
-        let leading = state.volatile.leading.get(&transaction);
-        leading.is_some_and(|leading| leading.ballot == Ballot::Zero)
     }
 
     /// Sends a message. What a node has to say to itself, it hears at once.

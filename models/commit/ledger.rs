@@ -197,7 +197,7 @@ impl Ledger {
     }
 
     /// True if each abort has its cause in the transaction itself.
-    fn aborts_have_causes_inside(&self) -> bool {
+    pub(crate) fn aborts_have_causes_inside(&self) -> bool {
         let mut all = self.known.values();
         all.all(|known| known.aborted.is_empty() || known.timed_out || !known.no.is_empty())
     }
@@ -231,10 +231,13 @@ impl Ledger {
         !self.before.is_empty()
     }
 
-    /// True if whoever voted yes has decided.
-    pub(crate) fn voters_decided(&self) -> bool {
-        let mut all = self.known.values();
-        all.all(|known| known.yes.is_subset(known.committed.union(known.aborted)))
+    /// Who voted yes, and in which transaction.
+    pub(crate) fn yes_votes(&self) -> impl Iterator<Item = (Transaction, NodeId)> {
+        let each = |(name, known): (&Transaction, &Known)| {
+            let name = *name;
+            known.yes.iter().map(move |node| (name, node))
+        };
+        self.known.iter().flat_map(each)
     }
 
     /// True of some transaction.

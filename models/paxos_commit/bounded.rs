@@ -8,6 +8,7 @@ use quorate::machine::{Machine, NodeId, Outbox, State};
 use quorate::paxos_commit::{Durable, Message, PaxosCommit, Phase, Timer, Volatile};
 
 use crate::flaw::{Twin, boot, delegate};
+use crate::snapshot::Node;
 
 /// A machine that begins no ballot of a round above the last.
 ///
@@ -108,6 +109,11 @@ pub(super) const ALIVE: u64 = 1;
 /// The incarnation of a node that crashed.
 const DEAD: u64 = 2;
 
+/// True if the node runs and has never crashed.
+pub(super) fn is_alive<M: Twin<PaxosCommit>>(node: &Node<M>) -> bool {
+    (node.up()).is_some_and(|state| state.durable.incarnation == ALIVE)
+}
+
 impl<M: Twin<PaxosCommit>> Machine for CrashStop<M> {
     type Call = Call;
     type Message = Message;
@@ -150,6 +156,14 @@ impl<M: Twin<PaxosCommit>> Machine for CrashStop<M> {
 
     fn delay(&self, timer: &Timer) -> Range<Duration> {
         self.inner.delay(timer)
+    }
+
+    fn holds(&self, state: &State<Self>) -> bool {
+        state.durable.incarnation == DEAD
+            || self.inner.holds(&State {
+                durable: state.durable.clone(),
+                volatile: state.volatile.clone(),
+            })
     }
 }
 

@@ -26,7 +26,8 @@ pub(super) struct Flawed {
     pub(super) flaw: Flaw,
 }
 
-/// What can be wrong with Paxos Commit.
+/// What can be wrong with Paxos Commit. What a node says to itself is never spoiled, so that flaws of
+/// what is heard are shown where acceptors do not lead, or where it does not matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Flaw {
     // Acceptors.
@@ -34,9 +35,9 @@ pub(super) enum Flaw {
     AcceptorForgets,
     /// A promise is given and not kept in mind.
     PromiseNotKept,
-    /// An acceptor accepts in a ballot below its promise.
-    AcceptsBelowPromise,
-    /// An acceptor answers nothing to a leader that was overtaken.
+    /// An acceptor tells ballots apart by their rounds alone, so that two leaders share one.
+    BallotsShared,
+    /// An acceptor says nothing to a leader that was overtaken.
     RefusesSilently,
 
     // Leaders.
@@ -50,30 +51,30 @@ pub(super) enum Flaw {
     LowestBallot,
     /// A leader counts each answer in phase 2 as if it were two acceptors'.
     CountedTwice,
-    /// A leader counts what was accepted in other ballots, too.
+    /// A leader counts what was accepted in ballots that it gave up, too.
     BallotsTogether,
-    /// A leader commits when one instance has chosen that its participant is prepared.
+    /// A leader commits when one participant is prepared.
     OneInstance,
     /// A leader that restarts begins the ballots again that it began before.
     BallotsAgain,
-    /// Two leaders of one round have the same ballot.
-    BallotsShared,
     /// A leader that was overtaken tries the same ballot again.
     NeverOutbids,
     /// The coordinator alone may lead.
     OneLeader,
-    /// A leader asks once.
+    /// Everything is asked once.
     NoRetries,
 
     // Participants.
-    /// A participant that has waited long enough takes its vote back.
+    /// A participant that has waited long enough takes its vote back, and aborts.
     TakesBack,
-    /// A participant that has waited long enough aborts by itself.
-    AbortsInDoubt,
+    /// A participant that has waited long enough proposes in its own ballot that it has aborted.
+    ProposesTwice,
     /// A restart forgets the votes.
     VoteForgotten,
     /// A restart does not wait for the outcome of what was in doubt.
     RestsAfterRestart,
+    /// A question to vote that comes again puts off the alarm.
+    PutsOff,
     /// After a restart the names of transactions begin anew.
     IncarnationForgotten,
     /// Who has aborted and is asked to vote again, votes again.
@@ -104,10 +105,8 @@ impl Machine for Flawed {
         }
         let volatile = boot(&self.right, durable, out);
         match self.flaw {
-            Flaw::BallotsAgain | Flaw::IncarnationForgotten => durable.incarnation = 1,
-            Flaw::OneLeader | Flaw::RestsAfterRestart => {
-                out.drain().for_each(drop);
-            }
+            Flaw::IncarnationForgotten => durable.incarnation = 1,
+            Flaw::RestsAfterRestart => out.drain().for_each(drop),
             _ => {}
         }
         volatile
@@ -123,65 +122,81 @@ impl Machine for Flawed {
         &self,
         state: &mut State<Self>,
         from: NodeId,
-        message: Message,
+        mut message: Message,
         out: &mut Outbox<Self>,
     ) {
-        let Some(message) = self.spoiled(state, from, message, out) else {
-            return;
-        };
+        self.spoil_acceptor(state, &message);
+        self.spoil_promise(state, &mut message);
+        self.spoil_count(state, from, &mut message);
+        self.spoil_participant(state, &message, out);
         let before = state.clone();
-        match (self.flaw, &message) {
-            (Flaw::LocksNothing, Message::Prepare { transaction, .. }) => {
-                let transaction = *transaction;
-                let known = &mut state.durable.branches.known;
-                known.retain(|name, branch| {
-                    *name == transaction || !matches!(branch, Branch::Prepared { .. })
-                });
-                self.hears(state, from, message, out);
+        if self.flaw == Flaw::LocksNothing && matches!(message, Message::Prepare { .. }) {
+            let known = &mut state.durable.branches.known;
+            known.retain(|_, branch| !matches!(branch, Branch::Prepared { .. }));
+        }
+        let heard = message.clone();
+        self.act(state, out, |right, state, out| {
+            right.on_message(state, from, heard, out);
+        });
+        match (self.flaw, message) {
+            (Flaw::LocksNothing, Message::Prepare { .. }) => {
                 let all = &before.durable.branches.known;
                 state.durable.branches.known.merge_left(all);
             }
             (Flaw::PromiseNotKept, Message::Phase1a { transaction, .. }) => {
-                let transaction = *transaction;
                 let known = before.durable.acceptances.get(&transaction).copied();
-                self.hears(state, from, message, out);
-                let known = known.unwrap_or_default();
-                state.durable.acceptances.insert(transaction, known);
+                let acceptances = &mut state.durable.acceptances;
+                acceptances.insert(transaction, known.unwrap_or_default());
             }
-            (Flaw::NeverOutbids, Message::Overtaken { transaction, .. }) => {
-                // As if it had just begun.
-                if let Some(leading) = state.volatile.leading.get_mut(transaction) {
-                    let (participants, ballot) = (leading.participants, leading.ballot);
-                    *leading = Leading::phase_1(participants, ballot);
-                }
+            (Flaw::PutsOff, Message::Prepare { transaction, .. })
+                if before.durable.branches.prepared(transaction).is_some() =>
+            {
+                out.arm(Timer::Lead(transaction));
             }
-            _ => self.hears(state, from, message, out),
+            _ => {}
         }
     }
 
     fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
+        let (Timer::Retry(transaction) | Timer::Lead(transaction)) = timer;
+        let in_doubt = state.durable.branches.prepared(transaction);
+        let phase = (state.volatile.leading.get(&transaction))
+            .filter(|leading| leading.ballot != Ballot::Zero)
+            .map(|leading| leading.phase.clone());
+        let incarnation = state.durable.incarnation;
+        match (self.flaw, &timer, phase) {
+            (Flaw::TakesBack, Timer::Lead(_), _) if in_doubt.is_some() => {
+                return Self::abort(state, transaction, out);
+            }
+            (Flaw::OneLeader, Timer::Lead(_), _) if transaction.coordinator != self.right.me => {
+                return;
+            }
+            (Flaw::NoRetries, Timer::Retry(_), _)
+            | (Flaw::NoRetries, Timer::Lead(_), Some(Phase::One { .. } | Phase::Two { .. })) => {
+                return;
+            }
+            (Flaw::ProposesTwice, Timer::Lead(_), None) => {
+                self.propose_abort(transaction, in_doubt.unwrap_or_default(), out);
+            }
+            (Flaw::BallotsAgain, ..) => state.durable.incarnation = 1,
+            _ => {}
+        }
+        self.ring(state, timer.clone(), out);
         match (self.flaw, &timer) {
-            (Flaw::TakesBack | Flaw::AbortsInDoubt, Timer::Lead(transaction))
-                if state.durable.branches.prepared(*transaction).is_some() =>
-            {
-                self.give_up(state, *transaction, out);
+            (Flaw::BallotsAgain, _) => state.durable.incarnation = incarnation,
+            (Flaw::PutsOff, Timer::Retry(_)) if in_doubt.is_some() => {
+                out.arm(Timer::Lead(transaction));
             }
-            (Flaw::OneLeader, Timer::Lead(transaction))
-                if !state.volatile.asked.contains_key(transaction) => {}
-            (Flaw::NoRetries, Timer::Retry(_)) => {}
-            (Flaw::NoRetries, Timer::Lead(transaction))
-                if (state.volatile.leading.get(transaction))
-                    .is_some_and(|leading| leading.ballot != Ballot::Zero) => {}
-            (Flaw::NoPhaseOne, Timer::Lead(transaction)) => {
-                let transaction = *transaction;
-                self.act(state, out, |right, state, out| {
-                    right.on_timer(state, timer, &mut Outbox::default());
-                    propose(state, transaction, right, out);
-                });
+            (Flaw::NoPhaseOne, Timer::Lead(_)) => {
+                if let Some(leading) = state.volatile.leading.get_mut(&transaction)
+                    && matches!(leading.phase, Phase::One { .. })
+                {
+                    leading.phase_2(Values::default().or_aborted(leading.participants));
+                    // It says what it has to say in this phase.
+                    self.ring(state, timer, out);
+                }
             }
-            _ => self.act(state, out, |right, state, out| {
-                right.on_timer(state, timer, out);
-            }),
+            _ => {}
         }
     }
 
@@ -190,30 +205,8 @@ impl Machine for Flawed {
     }
 }
 
-/// Proposes that all aborted, without a promise.
-fn propose(
-    state: &mut State<PaxosCommit>,
-    transaction: Transaction,
-    right: &PaxosCommit,
-    out: &mut Outbox<PaxosCommit>,
-) {
-    if let Some(leading) = state.volatile.leading.get_mut(&transaction) {
-        let values = Values::default().or_aborted(leading.participants);
-        leading.phase_2(values);
-        out.tell(Event::TimedOut { transaction });
-        out.disarm(Timer::Retry(transaction));
-        let phase_2a = Message::Phase2a {
-            transaction,
-            participants: leading.participants,
-            ballot: leading.ballot,
-            values,
-        };
-        out.broadcast(right.acceptors.members(), &phase_2a);
-    }
-}
-
 impl Flawed {
-    /// Lets the right machine act, and spoils what it says.
+    /// Lets the right machine act, and keeps back what the flaw does not say.
     fn act(
         &self,
         state: &mut State<Self>,
@@ -221,155 +214,133 @@ impl Flawed {
         act: impl FnOnce(&PaxosCommit, &mut State<PaxosCommit>, &mut Outbox<PaxosCommit>),
     ) {
         for output in delegate(state, |state, out| act(&self.right, state, out)) {
-            if self.says(&output) {
-                out.push(output);
+            let message = match &output {
+                Output::Send { message, .. } => Some(message),
+                _ => None,
+            };
+            match (self.flaw, message) {
+                (Flaw::RefusesSilently, Some(Message::Overtaken { .. }))
+                | (Flaw::NoPhaseOne, Some(Message::Phase1a { .. })) => {}
+                _ => out.push(output),
             }
         }
     }
 
-    fn hears(
-        &self,
-        state: &mut State<Self>,
-        from: NodeId,
-        message: Message,
-        out: &mut Outbox<Self>,
-    ) {
+    fn ring(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
         self.act(state, out, |right, state, out| {
-            right.on_message(state, from, message, out);
+            right.on_timer(state, timer, out);
         });
     }
 
-    /// False of what the flaw keeps back.
-    fn says(&self, output: &Output<Self>) -> bool {
-        match (self.flaw, output) {
-            (
-                Flaw::RefusesSilently,
-                Output::Send {
-                    message: Message::Overtaken { .. },
-                    ..
-                },
-            ) => false,
-            _ => true,
+    /// What is wrong with an acceptor before it hears a leader.
+    fn spoil_acceptor(&self, state: &mut State<Self>, message: &Message) {
+        let (Message::Phase1a {
+            transaction,
+            ballot,
+        }
+        | Message::Phase2a {
+            transaction,
+            ballot,
+            ..
+        }) = message
+        else {
+            return;
+        };
+        let known = state.durable.acceptances.get_mut(transaction);
+        if let (Flaw::BallotsShared, Some(known)) = (self.flaw, known) {
+            for other in [&mut known.promised, &mut known.accepted] {
+                if other.round() == ballot.round() {
+                    *other = *ballot;
+                }
+            }
         }
     }
 
-    /// What the right machine is to hear instead, if anything.
-    fn spoiled(
-        &self,
-        state: &mut State<Self>,
-        from: NodeId,
-        mut message: Message,
-        out: &mut Outbox<Self>,
-    ) -> Option<Message> {
-        let volatile = &mut state.volatile;
-        match (self.flaw, &mut message) {
-            (
-                Flaw::AcceptsBelowPromise,
-                Message::Phase2a {
-                    transaction,
-                    ballot,
-                    ..
-                },
-            ) => {
-                if let Some(known) = state.durable.acceptances.get_mut(transaction) {
-                    known.promised = known.promised.min(*ballot);
+    /// What is wrong with a leader that hears a promise, or that it is overtaken.
+    fn spoil_promise(&self, state: &mut State<Self>, message: &mut Message) {
+        let leading = &mut state.volatile.leading;
+        match message {
+            Message::Phase1b {
+                transaction,
+                accepted,
+                values,
+                ..
+            } => {
+                let Some(leading) = leading.get_mut(transaction) else {
+                    return;
+                };
+                match self.flaw {
+                    Flaw::AbortsWhatWasChosen => *values = Values::default(),
+                    Flaw::FreeChoice => {
+                        let prepared = leading.participants;
+                        let aborted = NodeSet::EMPTY;
+                        *values = values.or(Values { prepared, aborted });
+                    }
+                    Flaw::LowestBallot => lowest(leading, accepted, values),
+                    _ => {}
                 }
             }
-            (Flaw::AbortsWhatWasChosen, Message::Phase1b { values, .. }) => {
-                *values = Values::default();
-            }
-            (
-                Flaw::FreeChoice,
-                Message::Phase1b {
-                    transaction,
-                    values,
-                    ..
-                },
-            ) => {
-                if let Some(leading) = volatile.leading.get(transaction) {
-                    let free = Values::default().or_aborted(leading.participants).aborted;
-                    let (prepared, aborted) = (free, NodeSet::EMPTY);
-                    *values = values.or(Values { prepared, aborted });
-                }
-            }
-            (
-                Flaw::LowestBallot,
-                Message::Phase1b {
-                    transaction,
-                    accepted,
-                    values,
-                    ..
-                },
-            ) => {
-                if let Some(leading) = volatile.leading.get_mut(transaction)
-                    && let Phase::One {
-                        accepted: highest,
-                        values: found,
-                        ..
-                    } = &mut leading.phase
-                    && *accepted < *highest
-                    && !values.instances().is_empty()
-                {
-                    (*highest, *found) = (*accepted, *values);
-                } else if let Some(leading) = volatile.leading.get(transaction)
-                    && let Phase::One {
-                        accepted: highest,
-                        values: found,
-                        ..
-                    } = &leading.phase
-                    && *highest < *accepted
-                    && !found.instances().is_empty()
-                {
-                    (*accepted, *values) = (*highest, *found);
-                }
-            }
-            (
-                Flaw::CountedTwice,
-                Message::Phase2b {
-                    transaction,
-                    ballot,
-                    values,
-                },
-            ) => {
-                if let Some(leading) = volatile.leading.get_mut(transaction)
+            Message::Overtaken {
+                transaction,
+                ballot,
+                ..
+            } => {
+                if let (Flaw::NeverOutbids, Some(leading)) =
+                    (self.flaw, leading.get_mut(transaction))
                     && leading.ballot == *ballot
                 {
-                    let acceptors = self.right.acceptors.members();
-                    let other = acceptors.iter().find(|acceptor| *acceptor != from);
-                    other.map(|other| leading.accepted(other, *values));
+                    // As if it had just begun. To the right machine the message is of another ballot.
+                    *leading = Leading::phase_1(leading.participants, *ballot);
+                    *ballot = Ballot::Zero;
                 }
             }
-            (
-                Flaw::BallotsTogether,
-                Message::Phase2b {
-                    transaction,
-                    ballot,
-                    ..
-                },
-            ) => {
-                if let Some(leading) = volatile.leading.get(transaction) {
-                    *ballot = leading.ballot;
+            _ => {}
+        }
+    }
+
+    /// What is wrong with a leader that counts.
+    fn spoil_count(&self, state: &mut State<Self>, from: NodeId, message: &mut Message) {
+        let Message::Phase2b {
+            transaction,
+            ballot,
+            values,
+        } = message
+        else {
+            return;
+        };
+        let Some(leading) = state.volatile.leading.get_mut(transaction) else {
+            return;
+        };
+        match self.flaw {
+            Flaw::CountedTwice if leading.ballot == *ballot => {
+                let mut others = self.right.acceptors.members();
+                others.remove(from);
+                if let Some(other) = others.iter().next() {
+                    leading.accepted(other, *values);
                 }
             }
-            (
-                Flaw::OneInstance,
-                Message::Phase2b {
-                    transaction,
-                    values,
-                    ..
-                },
-            ) => {
-                if let Some(leading) = volatile.leading.get(transaction)
-                    && !values.prepared.is_empty()
-                {
-                    values.prepared = leading.participants;
-                    values.aborted = NodeSet::EMPTY;
-                }
+            Flaw::BallotsTogether => *ballot = leading.ballot,
+            Flaw::OneInstance if !values.prepared.is_empty() => {
+                values.prepared = leading.participants;
+                values.aborted = NodeSet::EMPTY;
             }
-            (Flaw::PreparesAgain, Message::Prepare { transaction, .. }) => {
-                if state.durable.branches.outcome(*transaction) == Some(Outcome::Abort) {
-                    state.durable.branches.known.remove(transaction);
-                }
+            _ => {}
+        }
+    }
+
+    /// What is wrong with a participant before it hears its coordinator or a decision.
+    fn spoil_participant(
+        &self,
+        state: &mut State<Self>,
+        message: &Message,
+        out: &mut Outbox<Self>,
+    ) {
+        let branches = &mut state.durable.branches;
+        match (self.flaw, message) {
+            (Flaw::PreparesAgain, Message::Prepare { transaction, .. })
+                if branches.outcome(*transaction) == Some(Outcome::Abort) =>
+            {
+                branches.known.remove(transaction);
             }
             (
                 Flaw::AbortByKey,
@@ -378,23 +349,22 @@ impl Flawed {
                     ..
                 },
             ) => {
-                let in_doubt: Vec<_> = state.durable.branches.in_doubt().collect();
-                for transaction in in_doubt {
+                for transaction in branches.in_doubt().collect::<Vec<_>>() {
                     Self::abort(state, transaction, out);
                 }
             }
             _ => {}
         }
-        Some(message)
     }
 
-    /// A participant aborts by itself, and perhaps says so to the acceptors.
-    fn give_up(&self, state: &mut State<Self>, transaction: Transaction, out: &mut Outbox<Self>) {
-        let Some(participants) = state.durable.branches.prepared(transaction) else {
-            return;
-        };
-        Self::abort(state, transaction, out);
-        if self.flaw == Flaw::TakesBack {
+    /// Proposes, in the ballot in which this participant proposed that it is prepared, that it aborted.
+    fn propose_abort(
+        &self,
+        transaction: Transaction,
+        participants: NodeSet,
+        out: &mut Outbox<Self>,
+    ) {
+        if participants.contains(self.right.me) {
             let proposal = Message::Phase2a {
                 transaction,
                 participants,
@@ -416,5 +386,23 @@ impl Flawed {
                 outcome,
             });
         }
+    }
+}
+
+/// Of what was found before and what is found now, the right machine is to take what was accepted in
+/// the lower ballot.
+fn lowest(leading: &mut Leading, accepted: &mut Ballot, values: &mut Values) {
+    let Phase::One {
+        accepted: highest,
+        values: found,
+        ..
+    } = &mut leading.phase
+    else {
+        return;
+    };
+    if *accepted < *highest && !values.instances().is_empty() {
+        (*highest, *found) = (*accepted, *values);
+    } else if *highest < *accepted && !found.instances().is_empty() {
+        (*accepted, *values) = (*highest, *found);
     }
 }
