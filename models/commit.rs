@@ -22,7 +22,7 @@ pub mod specification;
 
 use flaws::{CrashStop, Flaw, Flawed};
 pub use ledger::Ledger;
-pub(crate) use ledger::aborts_have_causes;
+use ledger::aborts_have_causes;
 
 /// No two nodes decide differently.
 pub const AC1: &str = "AC1 agreement";
@@ -337,6 +337,14 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
         Claimed::falls(AC1, 6, || {
             flawed(Flaw::AbortInDoubt, "abort-in-doubt", TWO, &["A"], 0)
                 .says("a participant that waited long enough aborts, though it has voted yes")
+        }),
+        Claimed::falls(AC2, 3, || {
+            flawed(Flaw::CommitInDoubt, "commit-in-doubt", TWO, &["A"], 0)
+                .says("a participant that waited long enough commits, as it has voted yes")
+        }),
+        Claimed::falls(AC1, 8, || {
+            flawed(Flaw::PresumesTooSoon, "presumes-too-soon", TWO, &["A"], 0)
+                .says("recovery races the votes: who asks how it ended, before it did, is told that there is no commit record")
         }),
         Claimed::falls(AC1, 9, || {
             flawed(Flaw::DoubtersDecide, "doubters-decide", THREE, &["A"], 0).says(

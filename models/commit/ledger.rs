@@ -247,6 +247,6 @@ impl Ledger {
 }
 
 /// True if each abort has its cause: in the transaction, or in one of the `crashes` that could happen.
-pub(crate) fn aborts_have_causes(told: &Told<'_, Ledger>, crashes: u32) -> bool {
+pub(super) fn aborts_have_causes(told: &Told<'_, Ledger>, crashes: u32) -> bool {
     told.adversary.crashes < crashes || told.ghost.aborts_have_causes_inside()
 }
