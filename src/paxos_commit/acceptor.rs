@@ -1,13 +1,14 @@
-//! What an acceptor keeps of one transaction: of each participant's instance of Paxos, what it has
-//! promised and what it has accepted.
+//! The acceptor, and what it keeps of one transaction: of each participant's instance of Paxos, what it
+//! has promised and what it has accepted.
 
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::commit::Vote;
+use super::{Message, PaxosCommit};
+use crate::commit::{Transaction, Vote};
 use crate::data::NodeSet;
-use crate::machine::NodeId;
+use crate::machine::{NodeId, Outbox, State};
 
 /// A ballot of every instance of one transaction. Each has one owner, who proposes at most one value
 /// in it.
@@ -157,5 +158,94 @@ impl Acceptance {
         };
         self.accepted = ballot;
         true
+    }
+}
+
+impl PaxosCommit {
+    /// Phase 1, at an acceptor.
+    pub(super) fn on_phase_1a(
+        &self,
+        state: &mut State<Self>,
+        from: NodeId,
+        transaction: Transaction,
+        ballot: Ballot,
+        out: &mut Outbox<Self>,
+    ) {
+        if !self.acceptors.contains(self.me) || !self.members.contains(from) {
+            return; // It is no acceptor, or is asked by nobody who may.
+        }
+        if !ballot.is_led_by(from) {
+            return; // A leader asks for its own ballot.
+        }
+        let acceptances = &mut state.durable.acceptances;
+        let acceptance = acceptances.entry_or_insert_with(transaction, Acceptance::default);
+        let answer = if acceptance.promise(ballot) {
+            Message::Phase1b {
+                transaction,
+                ballot,
+                accepted: acceptance.accepted,
+                values: acceptance.values,
+            }
+        } else {
+            Message::Overtaken {
+                transaction,
+                ballot,
+                round: acceptance.promised.round(),
+            }
+        };
+        self.send(state, from, answer, out);
+    }
+
+    /// Phase 2, at an acceptor.
+    pub(super) fn on_phase_2a(
+        &self,
+        state: &mut State<Self>,
+        from: NodeId,
+        transaction: Transaction,
+        participants: NodeSet,
+        (ballot, values): (Ballot, Values),
+        out: &mut Outbox<Self>,
+    ) {
+        if !self.acceptors.contains(self.me) || !self.members.contains(from) {
+            return; // It is no acceptor, or is asked by nobody who may.
+        }
+        let (leader, is_owner) = match ballot {
+            // A participant proposes in its own instance, and the coordinator listens.
+            Ballot::Zero => {
+                let own = values.instances() == NodeSet::from_iter([from]);
+                (transaction.coordinator, own && participants.contains(from))
+            }
+            Ballot::Led { leader, .. } => {
+                (leader, leader == from && values.instances() == participants)
+            }
+        };
+        if !is_owner || !values.is_sound() {
+            return; // Nobody of ours proposes this.
+        }
+        let acceptances = &mut state.durable.acceptances;
+        let acceptance = acceptances.entry_or_insert_with(transaction, Acceptance::default);
+        let is_accepted = acceptance.accept(ballot, values);
+        let Acceptance {
+            promised, values, ..
+        } = *acceptance;
+        if is_accepted {
+            // §4.2: one message for all instances. In ballot 0 it waits for all votes, or for a no.
+            let waits = values.instances() != participants && values.aborted.is_empty();
+            if ballot != Ballot::Zero || !waits {
+                let accepted = Message::Phase2b {
+                    transaction,
+                    ballot,
+                    values,
+                };
+                self.send(state, leader, accepted, out);
+            }
+        } else if ballot != Ballot::Zero {
+            let overtaken = Message::Overtaken {
+                transaction,
+                ballot,
+                round: promised.round(),
+            };
+            self.send(state, leader, overtaken, out);
+        }
     }
 }

@@ -1,11 +1,12 @@
-//! What a leader knows of its ballot.
+//! The leader, and what it knows of its ballot.
 
 use serde::{Deserialize, Serialize};
 
 use super::acceptor::{Ballot, Values};
-use crate::commit::Outcome;
+use super::{Message, PaxosCommit, Timer};
+use crate::commit::{Event, Outcome, Transaction};
 use crate::data::{Map, NodeSet};
-use crate::machine::NodeId;
+use crate::machine::{NodeId, Outbox, State};
 use crate::quorum::Quorums;
 
 /// A ballot that a node leads, for all instances of one transaction. A crash takes it: the next one
@@ -147,5 +148,165 @@ impl Leading {
             }
             Phase::Overtaken { .. } => NodeSet::EMPTY,
         }
+    }
+}
+
+impl PaxosCommit {
+    /// It takes too long. Somebody who waits for the outcome leads, or tries again.
+    pub(super) fn lead(
+        &self,
+        state: &mut State<Self>,
+        transaction: Transaction,
+        out: &mut Outbox<Self>,
+    ) {
+        let Some(leading) = state.volatile.leading.get(&transaction) else {
+            if let Some(participants) = state.durable.branches.prepared(transaction) {
+                self.begin(state, transaction, participants, 1, out);
+            }
+            return;
+        };
+        let participants = leading.participants;
+        match (leading.ballot, &leading.phase) {
+            (Ballot::Zero, _) => self.begin(state, transaction, participants, 1, out),
+            (Ballot::Led { .. }, Phase::Overtaken { round }) => {
+                // There is no higher one than the last. Nobody who is honest comes near it.
+                if let Some(round) = round.checked_add(1) {
+                    self.begin(state, transaction, participants, round, out);
+                }
+            }
+            (Ballot::Led { .. }, Phase::One { .. } | Phase::Two { .. }) => {
+                // Nobody is known to be ahead, so something was lost. A higher ballot would not find
+                // it, and might overtake somebody.
+                out.arm(Timer::Lead(transaction));
+                self.propose(state, transaction, out);
+            }
+        }
+    }
+
+    /// Phase 1, at the leader: it begins a ballot.
+    fn begin(
+        &self,
+        state: &mut State<Self>,
+        transaction: Transaction,
+        participants: NodeSet,
+        round: u64,
+        out: &mut Outbox<Self>,
+    ) {
+        let ballot = Ballot::Led {
+            round,
+            leader: self.me,
+            incarnation: state.durable.incarnation,
+        };
+        let leading = Leading::phase_1(participants, ballot);
+        state.volatile.leading.insert(transaction, leading);
+        out.tell(Event::TimedOut { transaction });
+        out.disarm(Timer::Retry(transaction));
+        out.arm(Timer::Lead(transaction));
+        self.propose(state, transaction, out);
+    }
+
+    /// Asks every acceptor that has not answered, in either phase, the first time and again.
+    fn propose(&self, state: &mut State<Self>, transaction: Transaction, out: &mut Outbox<Self>) {
+        let Some(leading) = state.volatile.leading.get(&transaction) else {
+            return;
+        };
+        let ballot = leading.ballot;
+        let question = match leading.phase {
+            Phase::One { .. } => Message::Phase1a {
+                transaction,
+                ballot,
+            },
+            Phase::Two { values, .. } => Message::Phase2a {
+                transaction,
+                participants: leading.participants,
+                ballot,
+                values,
+            },
+            Phase::Overtaken { .. } => return,
+        };
+        let missing = leading.missing(&self.acceptors);
+        self.broadcast(state, missing, &question, out);
+    }
+
+    /// Phase 1, at the leader: it hears a promise, and with the last one that it needs it proposes.
+    pub(super) fn on_phase_1b(
+        &self,
+        state: &mut State<Self>,
+        from: NodeId,
+        transaction: Transaction,
+        ballot: Ballot,
+        (accepted, values): (Ballot, Values),
+        out: &mut Outbox<Self>,
+    ) {
+        if !self.acceptors.contains(from) {
+            return; // Its promise is worth nothing.
+        }
+        let leading = state.volatile.leading.get_mut(&transaction);
+        let Some(leading) = leading.filter(|leading| leading.ballot == ballot) else {
+            return; // Of a ballot that is over.
+        };
+        if let Some(values) = leading.promised(&self.acceptors, from, accepted, values) {
+            leading.phase_2(values);
+            self.propose(state, transaction, out);
+        }
+    }
+
+    /// Phase 2, at the leader, and in ballot 0 at the coordinator: it hears what was accepted.
+    pub(super) fn on_phase_2b(
+        &self,
+        state: &mut State<Self>,
+        from: NodeId,
+        transaction: Transaction,
+        ballot: Ballot,
+        values: Values,
+        out: &mut Outbox<Self>,
+    ) {
+        if !self.acceptors.contains(from) {
+            return; // It has nothing to choose.
+        }
+        let leading = state.volatile.leading.get_mut(&transaction);
+        let Some(leading) = leading.filter(|leading| leading.ballot == ballot) else {
+            return; // Of a ballot that is over.
+        };
+        leading.accepted(from, values);
+        let Some(outcome) = leading.outcome(&self.acceptors) else {
+            return;
+        };
+        let participants = leading.participants;
+        self.learn(state, transaction, participants, outcome, out);
+        let mut others = participants;
+        others.insert(transaction.coordinator);
+        others.remove(self.me);
+        let decision = Message::Decision {
+            transaction,
+            participants,
+            outcome,
+        };
+        out.broadcast(others, &decision);
+    }
+
+    /// The leader hears that another ballot is ahead of its own, and gives it up.
+    pub(super) fn on_overtaken(
+        &self,
+        state: &mut State<Self>,
+        from: NodeId,
+        transaction: Transaction,
+        ballot: Ballot,
+        round: u64,
+    ) {
+        if !self.acceptors.contains(from) {
+            return; // It promises nothing.
+        }
+        let leading = state.volatile.leading.get_mut(&transaction);
+        let Some(leading) = leading.filter(|leading| leading.ballot == ballot) else {
+            return; // Of a ballot that is over.
+        };
+        if ballot == Ballot::Zero || matches!(leading.phase, Phase::Overtaken { .. }) {
+            return; // It leads nothing, or knows.
+        }
+        // It does not begin a higher one at once, or two would overtake each other for ever: it waits
+        // for its alarm.
+        let round = round.max(ballot.round());
+        leading.phase = Phase::Overtaken { round };
     }
 }
