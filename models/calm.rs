@@ -17,7 +17,9 @@
 //! `eventually` would quantify over all schedules, but by its own documentation misses cycles and
 //! joins, so nothing rests on it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{Hash as _, Hasher as _};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use quorate::machine::{Machine, NodeId};
@@ -27,7 +29,7 @@ use crate::ghost::Ghost;
 use crate::memory::Occurrence;
 use crate::promise::Condition;
 use crate::shared::Shared;
-use crate::snapshot::{Letter, Node, Snapshot};
+use crate::snapshot::{Client, Letter, Node, Snapshot};
 use crate::world::World;
 
 /// A calm that needs more deliveries than this between two alarms never settles.
@@ -73,6 +75,110 @@ fn rounds_if<M: Machine, G: Ghost<M>>(
         }
     }
     None
+}
+
+/// A goal of nodes and clients.
+type Goal<M> = Box<dyn Fn(&[&Node<M>], &[Client]) -> bool + Send + Sync>;
+
+/// The calms of one world, which need not be the one that is searched, towards one goal of its nodes and
+/// clients. Where they lead depends neither on the ghost nor on what the adversary might have done, and
+/// most calms soon come to where another one was: so each place is remembered. [`rounds`] is the oracle
+/// that this is tested against.
+pub struct Calms<M: Machine, G: Ghost<M>> {
+    world: World<M, G>,
+    limit: u32,
+    goal: Goal<M>,
+    known: RwLock<Known>,
+}
+
+/// What is known of calms.
+#[derive(Default)]
+struct Known {
+    /// Where calms began that reach the goal.
+    good: HashSet<u64>,
+    /// From a place in a calm: how many alarms ring until the goal.
+    rest: HashMap<u64, u32>,
+}
+
+impl<M: Machine, G: Ghost<M>> Calms<M, G> {
+    /// Calms in which at most `limit` alarms ring.
+    pub fn new(
+        world: World<M, G>,
+        limit: u32,
+        goal: impl Fn(&[&Node<M>], &[Client]) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let goal = Box::new(goal);
+        let known = RwLock::default();
+        Self {
+            world,
+            limit,
+            goal,
+            known,
+        }
+    }
+
+    /// True if the calm gets from here to the goal, whether the mail under way is lost or arrives.
+    pub fn reach(&self, start: &Snapshot<M, G>) -> bool {
+        let mut hasher = crate::shared::hasher();
+        (&start.nodes, &start.network, &start.clients).hash(&mut hasher);
+        let print = hasher.finish();
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let is_known = known.good.contains(&print);
+        drop(known);
+        if is_known {
+            return true;
+        }
+        let mut fates = [Mail::Lost, Mail::Arrives].into_iter();
+        if !fates.all(|mail| self.reach_if(start, mail)) {
+            return false;
+        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.good.insert(print)
+    }
+
+    fn reach_if(&self, start: &Snapshot<M, G>, mail: Mail) -> bool {
+        let mut calm = Calm::new(&self.world, start, mail);
+        calm.snapshot.ghost = Shared::new(self.world.ghost.clone());
+        calm.snapshot.network = Shared::new(Vec::new());
+        let arriving = calm.mail.len();
+        calm.deliver(arriving);
+        let mut trail = Vec::new();
+        let mut found = None;
+        for round in 0..=self.limit {
+            let print = calm.print();
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(rest) = known.rest.get(&print) {
+                found = Some(round.saturating_add(*rest));
+                break;
+            }
+            drop(known);
+            trail.push(print);
+            if !calm.settle() {
+                break;
+            }
+            if self.is_reached(&calm.snapshot) {
+                found = Some(round);
+                break;
+            }
+            if !calm.ring() {
+                break;
+            }
+        }
+        let Some(total) = found else {
+            return false;
+        };
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let rest = (0..)
+            .zip(trail)
+            .map(|(round, print)| (print, total - round));
+        known.rest.extend(rest);
+        total <= self.limit
+    }
+
+    fn is_reached(&self, snapshot: &Snapshot<M, G>) -> bool {
+        let nodes: Vec<&Node<M>> = snapshot.nodes.iter().map(|node| &**node).collect();
+        (self.goal)(&nodes, &snapshot.clients)
+    }
 }
 
 /// How long after it was armed an alarm rings in the calm.
@@ -147,6 +253,32 @@ impl<'a, M: Machine, G: Ghost<M>> Calm<'a, M, G> {
         self.arm(id, &effect.armed);
         if let Some(next) = self.world.happen(&self.snapshot, id, occurrence) {
             self.snapshot = next;
+        }
+    }
+
+    /// The hash of everything that matters to what happens next.
+    fn print(&self) -> u64 {
+        let mut hasher = crate::shared::hasher();
+        let Snapshot {
+            nodes,
+            clients,
+            broken,
+            ..
+        } = &self.snapshot;
+        (nodes, clients, broken.is_some()).hash(&mut hasher);
+        self.mail.hash(&mut hasher);
+        for (when, node, timer) in &self.due {
+            (when.saturating_sub(self.now), node, timer).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    /// The first so many letters arrive.
+    fn deliver(&mut self, count: usize) {
+        for letter in self.mail.drain(..count).collect::<Vec<_>>() {
+            if self.snapshot.broken.is_none() {
+                self.happen(letter.to, &Occurrence::Letter(&letter));
+            }
         }
     }
 

@@ -18,14 +18,13 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
+use crate::{clock, commit, gossip, merkle, paxos_commit, raft, register, service, story, sync};
 use crate::{
     cap, causal, clock, commit, detector, gossip, merkle, raft, register, service, store, story,
     swim, sync,
 };
-use crate::{
     clock, commit, gossip, lease, merkle, raft, register, service, singleton, split_brain, story,
     sync,
-};
 
 mod reference;
 
@@ -467,6 +466,7 @@ pub fn protocols() -> Vec<Protocol> {
         register::protocol(),
         raft::protocol(),
         commit::protocol(),
+        paxos_commit::protocol(),
         cap::protocol(),
         store::protocol(),
         clock::protocol(),

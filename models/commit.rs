@@ -1,27 +1,28 @@
 //! What is claimed of [`quorate::commit`]: its worlds, its promises, and the flaws that refute them.
 
-use std::fmt;
 use std::sync::Arc;
 
-use quorate::commit::{Branch, Call, Commit, Event, Message, Outcome, Transaction, Vote, Writes};
-use quorate::data::{Map, NodeSet};
-use quorate::machine::{Machine, NodeId};
+use quorate::commit::{Branch, Call, Commit, Message, Outcome, Transaction, Vote, Writes};
+use quorate::data::NodeSet;
+use quorate::machine::NodeId;
 
 use crate::action::Cut;
 use crate::calm;
 use crate::catalogue::{Claimed, Exhibit, Protocol};
 use crate::flaw::Twin;
-use crate::ghost::Ghost;
-use crate::promise::{Condition, Told};
+use crate::promise::Condition;
 use crate::purge::{self, Discharged};
 use crate::shared::Shared;
 use crate::snapshot::{Letter, Node, Snapshot, nobody_waits};
 use crate::world::{Disk, World};
 
 mod flaws;
+mod ledger;
 pub mod specification;
 
 use flaws::{CrashStop, Flaw, Flawed};
+pub use ledger::Ledger;
+use ledger::aborts_have_causes;
 
 /// No two nodes decide differently.
 pub const AC1: &str = "AC1 agreement";
@@ -41,210 +42,6 @@ pub const ONE_ORDER: &str = "one order";
 pub const RECOVERY: &str = "recovery";
 /// In the calm, every call at a live node returns.
 pub const CALLS_RETURN: &str = "calls return";
-
-/// What is known of one transaction.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Known {
-    branches: Map<NodeId, Writes>,
-    yes: NodeSet,
-    no: NodeSet,
-    committed: NodeSet,
-    aborted: NodeSet,
-    timed_out: bool,
-}
-
-impl Known {
-    fn new(branches: Map<NodeId, Writes>) -> Self {
-        Self {
-            branches,
-            yes: NodeSet::EMPTY,
-            no: NodeSet::EMPTY,
-            committed: NodeSet::EMPTY,
-            aborted: NodeSet::EMPTY,
-            timed_out: false,
-        }
-    }
-
-    fn participants(&self) -> NodeSet {
-        self.branches.keys().copied().collect()
-    }
-
-    /// True if both write a key at this node.
-    fn meets(&self, other: &Self, node: NodeId) -> bool {
-        let (ours, theirs) = (self.branches.get(&node), other.branches.get(&node));
-        let (Some(ours), Some(theirs)) = (ours, theirs) else {
-            return false;
-        };
-        ours.keys().any(|key| theirs.contains_key(key))
-    }
-}
-
-/// What was told: who voted how and decided what, in which order where it matters.
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub struct Ledger {
-    /// What was asked for and has no name yet.
-    asked: Map<u64, Map<NodeId, Writes>>,
-    known: Map<Transaction, Known>,
-    /// The pairs of transactions that met, in the order in which they took effect somewhere.
-    before: Map<(Transaction, Transaction), NodeSet>,
-    /// Somebody decided twice and differently, or voted after it had decided.
-    unstable: bool,
-}
-
-impl fmt::Debug for Ledger {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.known.is_empty() {
-            write!(f, "nothing was begun")?;
-        }
-        for (place, (transaction, known)) in self.known.iter().enumerate() {
-            let separator = if place == 0 { "" } else { "; " };
-            write!(f, "{separator}{transaction:?} of {}", known.participants())?;
-            let sets = [
-                ("yes", known.yes),
-                ("no", known.no),
-                ("committed", known.committed),
-                ("aborted", known.aborted),
-            ];
-            for (word, nodes) in sets.iter().filter(|(_, nodes)| !nodes.is_empty()) {
-                write!(f, ", {word} {nodes}")?;
-            }
-            if known.timed_out {
-                write!(f, ", timed out")?;
-            }
-        }
-        for ((first, second), nodes) in &self.before {
-            write!(f, "; {first:?} before {second:?} at {nodes}")?;
-        }
-        if self.unstable {
-            write!(f, "; somebody changed its mind")?;
-        }
-        Ok(())
-    }
-}
-
-impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Ledger {
-    fn ticket(call: &Call) -> Option<u64> {
-        let Call::Begin { ticket, .. } = call;
-        Some(*ticket)
-    }
-
-    fn finished(event: &Event) -> Option<u64> {
-        match event {
-            Event::Done { ticket, .. } | Event::Refused { ticket, .. } => Some(*ticket),
-            Event::Begun { .. }
-            | Event::Voted { .. }
-            | Event::Decided { .. }
-            | Event::TimedOut { .. } => None,
-        }
-    }
-
-    fn on_call(&mut self, _: usize, _: NodeId, call: &Call) {
-        let Call::Begin { ticket, branches } = call;
-        self.asked.insert(*ticket, branches.clone());
-    }
-
-    fn on_event(&mut self, node: NodeId, event: &Event) {
-        match event {
-            Event::Begun {
-                ticket,
-                transaction,
-            } => {
-                let branches = self.asked.remove(ticket).unwrap_or_default();
-                self.known.insert(*transaction, Known::new(branches));
-            }
-            Event::Refused { ticket, .. } => {
-                self.asked.remove(ticket);
-            }
-            Event::Voted { transaction, vote } => {
-                let Some(known) = self.known.get_mut(transaction) else {
-                    return;
-                };
-                let decided = known.committed.union(known.aborted);
-                self.unstable |= decided.contains(node);
-                match vote {
-                    Vote::Yes => known.yes.insert(node),
-                    Vote::No => known.no.insert(node),
-                };
-            }
-            Event::TimedOut { transaction } => {
-                if let Some(known) = self.known.get_mut(transaction) {
-                    known.timed_out = true;
-                }
-            }
-            Event::Decided {
-                transaction,
-                outcome,
-            } => {
-                if *outcome == Outcome::Commit {
-                    self.takes_effect(node, *transaction);
-                }
-                self.decides(node, *transaction, *outcome);
-            }
-            Event::Done {
-                transaction,
-                outcome,
-                ..
-            } => self.decides(node, *transaction, *outcome),
-        }
-    }
-}
-
-impl Ledger {
-    fn decides(&mut self, node: NodeId, transaction: Transaction, outcome: Outcome) {
-        let Some(known) = self.known.get_mut(&transaction) else {
-            return;
-        };
-        let (same, other) = match outcome {
-            Outcome::Commit => (&mut known.committed, known.aborted),
-            Outcome::Abort => (&mut known.aborted, known.committed),
-        };
-        same.insert(node);
-        self.unstable |= other.contains(node);
-    }
-
-    /// A commit takes effect: after every other one that did so here and wrote one of its keys.
-    fn takes_effect(&mut self, node: NodeId, transaction: Transaction) {
-        let Some(known) = self.known.get(&transaction) else {
-            return;
-        };
-        let earlier: Vec<Transaction> = (self.known.iter())
-            .filter(|(name, other)| {
-                **name != transaction && other.committed.contains(node) && known.meets(other, node)
-            })
-            .map(|(name, _)| *name)
-            .collect();
-        for name in earlier {
-            let pair = (name, transaction);
-            (self.before.entry_or_insert_with(pair, NodeSet::default)).insert(node);
-        }
-    }
-
-    fn agrees(&self) -> bool {
-        let mut all = self.known.values();
-        all.all(|known| known.committed.is_empty() || known.aborted.is_empty())
-    }
-
-    fn is_unanimous(&self) -> bool {
-        let mut all = self.known.values();
-        all.all(|known| known.committed.is_empty() || known.participants().is_subset(known.yes))
-    }
-
-    /// True if each abort has its cause in the transaction itself.
-    fn aborts_have_causes(&self) -> bool {
-        let mut all = self.known.values();
-        all.all(|known| known.aborted.is_empty() || known.timed_out || !known.no.is_empty())
-    }
-
-    fn has_one_order(&self) -> bool {
-        let mut pairs = self.before.keys();
-        pairs.all(|(first, second)| !self.before.contains_key(&(*second, *first)))
-    }
-
-    /// True if of some transaction this is so.
-    fn some(&self, is: impl Fn(&Known) -> bool) -> bool {
-        self.known.values().any(is)
-    }
-}
 
 /// Promises and worlds are stated for the right machine and for its flawed twins alike.
 type Model<M> = World<M, Ledger>;
@@ -321,37 +118,29 @@ fn world<M: Twin<Commit>>(
         .always_told(AC1, |told| told.ghost.agrees())
         .always_told(AC2, |told| told.ghost.is_unanimous())
         .always_told(AC3, move |told| aborts_have_causes(told, crashes))
-        .always_told(AC4, |told| !told.ghost.unstable)
+        .always_told(AC4, |told| told.ghost.is_stable())
         .always_of_nodes(ONE_LOCK, one_lock_per_key)
         .always_told(ONE_ORDER, |told| told.ghost.has_one_order())
         .recovers(RECOVERY, ROUNDS, everything_is_settled)
         .recovers_for_clients(CALLS_RETURN, ROUNDS, nobody_waits)
-        .sometimes_told("everybody commits", |told| {
-            told.ghost
-                .some(|known| known.participants().is_subset(known.committed))
-        })
+        .sometimes_told("everybody commits", |told| told.ghost.everybody_commits())
         .sometimes_told("everybody votes yes, and yet it aborts", |told| {
-            (told.ghost)
-                .some(|known| known.participants() == known.yes && !known.aborted.is_empty())
+            told.ghost.aborts_in_vain()
         })
         .sometimes_told("a participant that was asked by another votes no", |told| {
-            told.ghost.some(|known| !known.no.is_empty())
+            told.ghost.somebody_refuses()
         });
     if clients.concat().len() < 2 {
         return world.except(ONE_ORDER);
     }
     world.sometimes_told("two transactions that meet take effect", |told| {
-        !told.ghost.before.is_empty()
+        told.ghost.two_take_effect()
     })
 }
 
 /// How many alarms may ring in a calm. Each node in doubt asks, each decision is said again, and a
 /// vote that got nowhere times out, meanwhile rung over by its own retries.
 const ROUNDS: u32 = 24;
-
-fn aborts_have_causes(told: &Told<'_, Ledger>, crashes: u32) -> bool {
-    told.adversary.crashes < crashes || told.ghost.aborts_have_causes()
-}
 
 fn one_lock_per_key<M: Twin<Commit>>(nodes: &[&Node<M>]) -> bool {
     let mut disks = nodes.iter().filter_map(|node| node.durable());
@@ -548,6 +337,14 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
         Claimed::falls(AC1, 6, || {
             flawed(Flaw::AbortInDoubt, "abort-in-doubt", TWO, &["A"], 0)
                 .says("a participant that waited long enough aborts, though it has voted yes")
+        }),
+        Claimed::falls(AC2, 3, || {
+            flawed(Flaw::CommitInDoubt, "commit-in-doubt", TWO, &["A"], 0)
+                .says("a participant that waited long enough commits, as it has voted yes")
+        }),
+        Claimed::falls(AC1, 8, || {
+            flawed(Flaw::PresumesTooSoon, "presumes-too-soon", TWO, &["A"], 0)
+                .says("recovery races the votes: who asks how it ended, before it did, is told that there is no commit record")
         }),
         Claimed::falls(AC1, 9, || {
             flawed(Flaw::DoubtersDecide, "doubters-decide", THREE, &["A"], 0).says(

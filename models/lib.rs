@@ -23,6 +23,7 @@ pub mod matrix;
 mod memory;
 pub mod merkle;
 pub mod path;
+pub mod paxos_commit;
 pub mod promise;
 pub mod purge;
 pub mod raft;

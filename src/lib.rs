@@ -30,6 +30,7 @@ pub mod gossip;
 pub mod lease;
 pub mod machine;
 pub mod merkle;
+pub mod paxos_commit;
 pub mod quorum;
 pub mod raft;
 pub mod register;

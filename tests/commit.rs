@@ -109,6 +109,16 @@ fn ac1_falls_when_a_participant_in_doubt_aborts() {
 }
 
 #[test]
+fn ac2_falls_when_a_participant_in_doubt_commits() {
+    refutes("commit", "commit-in-doubt", AC2);
+}
+
+#[test]
+fn ac1_falls_when_recovery_races_the_votes() {
+    refutes("commit", "presumes-too-soon", AC1);
+}
+
+#[test]
 fn ac1_falls_when_those_in_doubt_decide() {
     refutes("commit", "doubters-decide", AC1);
 }

@@ -40,6 +40,10 @@ pub(super) enum Flaw {
     VoteForgotten,
     /// A participant in doubt that has waited long enough aborts.
     AbortInDoubt,
+    /// A participant in doubt that has waited long enough commits.
+    CommitInDoubt,
+    /// A coordinator that is asked while it still counts votes has no commit record, and presumes.
+    PresumesTooSoon,
     /// A participant in doubt that is asked by another one agrees with it to abort.
     DoubtersDecide,
     /// Who is asked for an outcome before it is asked to vote says abort, and does not keep that.
@@ -116,7 +120,10 @@ impl Machine for Flawed {
                 self.take_for_yes(state, *transaction, out);
             }
             (Flaw::AbortInDoubt, Timer::Inquire(transaction)) => {
-                Self::abort(state, *transaction, out);
+                Self::end(state, *transaction, Outcome::Abort, out);
+            }
+            (Flaw::CommitInDoubt, Timer::Inquire(transaction)) => {
+                Self::end(state, *transaction, Outcome::Commit, out);
             }
             (Flaw::SaidOnce, Timer::Retry(transaction))
                 if state.volatile.unacknowledged.contains_key(transaction) => {}
@@ -192,13 +199,12 @@ impl Flawed {
             (Flaw::DoubtersDecide, Message::Inquire { transaction }) => {
                 let in_doubt = state.durable.branches.prepared(*transaction).is_some();
                 if in_doubt && transaction.coordinator != me {
-                    Self::abort(state, *transaction, out);
+                    Self::end(state, *transaction, Outcome::Abort, out);
                 }
                 false
             }
-            (Flaw::RefusalNotKept, Message::Inquire { transaction })
-                if transaction.coordinator != me
-                    && !state.durable.branches.known.contains_key(transaction) =>
+            (Flaw::RefusalNotKept | Flaw::PresumesTooSoon, Message::Inquire { transaction })
+                if self.presumes(state, *transaction) =>
             {
                 let (transaction, outcome) = (*transaction, Outcome::Abort);
                 out.send(
@@ -228,11 +234,22 @@ impl Flawed {
                 },
             ) => {
                 for transaction in in_doubt(&state.durable.branches) {
-                    Self::abort(state, transaction, out);
+                    Self::end(state, transaction, Outcome::Abort, out);
                 }
                 false
             }
             _ => false,
+        }
+    }
+
+    /// True if it says abort, and that is all it does.
+    fn presumes(&self, state: &State<Self>, transaction: Transaction) -> bool {
+        let is_coordinator = transaction.coordinator == self.right.me;
+        match self.flaw {
+            Flaw::PresumesTooSoon => {
+                is_coordinator && state.volatile.voting.contains_key(&transaction)
+            }
+            _ => !is_coordinator && !state.durable.branches.known.contains_key(&transaction),
         }
     }
 
@@ -253,9 +270,13 @@ impl Flawed {
         }
     }
 
-    /// Aborts here, whoever else does what.
-    fn abort(state: &mut State<Self>, transaction: Transaction, out: &mut Outbox<Self>) {
-        let outcome = Outcome::Abort;
+    /// Ends it here, whoever else does what.
+    fn end(
+        state: &mut State<Self>,
+        transaction: Transaction,
+        outcome: Outcome,
+        out: &mut Outbox<Self>,
+    ) {
         if state.durable.branches.decide(transaction, outcome) {
             out.disarm(Timer::Inquire(transaction));
             out.tell(Event::Decided {

@@ -1,0 +1,183 @@
+//! The bounds of the worlds: so many rounds. And crashes for good.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use quorate::commit::{Call, Event, Transaction};
+use quorate::machine::{Machine, NodeId, Outbox, State};
+use quorate::paxos_commit::{Durable, Message, PaxosCommit, Phase, Timer, Volatile};
+
+use crate::flaw::{Twin, boot, delegate};
+use crate::snapshot::Node;
+
+/// A machine that begins no ballot of a round above the last.
+///
+/// Ballots begin with an alarm and with nothing else. So this is the machine itself, under every
+/// schedule in which that alarm does not ring any more where it would begin a higher round: all states
+/// of the real machine in which no round is higher than that, and the transitions between them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Bounded<M> {
+    pub(super) inner: M,
+    pub(super) last: u64,
+}
+
+/// The round of the ballot that the alarm would begin.
+fn next_round(volatile: &Volatile, transaction: Transaction) -> u64 {
+    match volatile.leading.get(&transaction) {
+        Some(leading) => match leading.phase {
+            Phase::Overtaken { round } => round.saturating_add(1),
+            Phase::One { .. } | Phase::Two { .. } => leading.ballot.round().max(1),
+        },
+        None => 1,
+    }
+}
+
+impl<M: Twin<PaxosCommit>> Machine for Bounded<M> {
+    type Call = Call;
+    type Message = Message;
+    type Timer = Timer;
+    type Event = Event;
+    type Durable = Durable;
+    type Volatile = Volatile;
+
+    fn boot(&self, durable: &mut Durable, out: &mut Outbox<Self>) -> Volatile {
+        boot(&self.inner, durable, out)
+    }
+
+    fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
+        Self::pass(state, out, |state, out| {
+            self.inner.on_call(state, call, out);
+        });
+    }
+
+    fn on_message(
+        &self,
+        state: &mut State<Self>,
+        from: NodeId,
+        message: Message,
+        out: &mut Outbox<Self>,
+    ) {
+        Self::pass(state, out, |state, out| {
+            self.inner.on_message(state, from, message, out);
+        });
+    }
+
+    fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
+        if let Timer::Lead(transaction) = timer
+            && self.last < next_round(&state.volatile, transaction)
+        {
+            return out.arm(timer);
+        }
+        Self::pass(state, out, |state, out| {
+            self.inner.on_timer(state, timer, out);
+        });
+    }
+
+    fn delay(&self, timer: &Timer) -> Range<Duration> {
+        self.inner.delay(timer)
+    }
+
+    fn holds(&self, state: &State<Self>) -> bool {
+        self.inner.holds(&State {
+            durable: state.durable.clone(),
+            volatile: state.volatile.clone(),
+        })
+    }
+}
+
+impl<M: Twin<PaxosCommit>> Bounded<M> {
+    fn pass(
+        state: &mut State<Self>,
+        out: &mut Outbox<Self>,
+        act: impl FnOnce(&mut State<M>, &mut Outbox<M>),
+    ) {
+        for output in delegate::<M, Self>(state, act) {
+            out.push(output);
+        }
+    }
+}
+
+/// A machine where what crashes stays dead: it restarts as a node that does nothing. It is how Babaoğlu
+/// and Toueg's processes fail.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CrashStop<M> {
+    pub(super) inner: M,
+}
+
+/// The incarnation of a node that has not crashed.
+pub(super) const ALIVE: u64 = 1;
+/// The incarnation of a node that crashed.
+const DEAD: u64 = 2;
+
+/// True if the node runs and has never crashed.
+pub(super) fn is_alive<M: Twin<PaxosCommit>>(node: &Node<M>) -> bool {
+    (node.up()).is_some_and(|state| state.durable.incarnation == ALIVE)
+}
+
+impl<M: Twin<PaxosCommit>> Machine for CrashStop<M> {
+    type Call = Call;
+    type Message = Message;
+    type Timer = Timer;
+    type Event = Event;
+    type Durable = Durable;
+    type Volatile = Volatile;
+
+    fn boot(&self, durable: &mut Durable, out: &mut Outbox<Self>) -> Volatile {
+        if durable.incarnation > 0 {
+            durable.incarnation = DEAD;
+            return Volatile::default();
+        }
+        boot(&self.inner, durable, out)
+    }
+
+    fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
+        Self::pass(state, out, |state, out| {
+            self.inner.on_call(state, call, out);
+        });
+    }
+
+    fn on_message(
+        &self,
+        state: &mut State<Self>,
+        from: NodeId,
+        message: Message,
+        out: &mut Outbox<Self>,
+    ) {
+        Self::pass(state, out, |state, out| {
+            self.inner.on_message(state, from, message, out);
+        });
+    }
+
+    fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
+        Self::pass(state, out, |state, out| {
+            self.inner.on_timer(state, timer, out);
+        });
+    }
+
+    fn delay(&self, timer: &Timer) -> Range<Duration> {
+        self.inner.delay(timer)
+    }
+
+    fn holds(&self, state: &State<Self>) -> bool {
+        state.durable.incarnation == DEAD
+            || self.inner.holds(&State {
+                durable: state.durable.clone(),
+                volatile: state.volatile.clone(),
+            })
+    }
+}
+
+impl<M: Twin<PaxosCommit>> CrashStop<M> {
+    fn pass(
+        state: &mut State<Self>,
+        out: &mut Outbox<Self>,
+        act: impl FnOnce(&mut State<M>, &mut Outbox<M>),
+    ) {
+        if state.durable.incarnation == DEAD {
+            return;
+        }
+        for output in delegate::<M, Self>(state, act) {
+            out.push(output);
+        }
+    }
+}
