@@ -18,13 +18,10 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{clock, commit, gossip, merkle, paxos_commit, raft, register, service, story, sync};
 use crate::{
-    cap, causal, clock, commit, detector, gossip, merkle, raft, register, service, store, story,
-    swim, sync,
+    cap, causal, clock, commit, detector, gossip, lease, merkle, paxos_commit, raft, register,
+    service, singleton, split_brain, store, story, swim, sync,
 };
-    clock, commit, gossip, lease, merkle, raft, register, service, singleton, split_brain, story,
-    sync,
 
 mod reference;
 
@@ -470,16 +467,16 @@ pub fn protocols() -> Vec<Protocol> {
         cap::protocol(),
         store::protocol(),
         clock::protocol(),
-        service::protocol(),
+        causal::protocol(),
+        gossip::protocol(),
         merkle::protocol(),
         sync::protocol(),
-        gossip::protocol(),
         detector::protocol(),
         swim::protocol(),
-        lease::protocol(),
         split_brain::protocol(),
+        lease::protocol(),
         singleton::protocol(),
-        causal::protocol(),
+        service::protocol(),
     ]
 }
 

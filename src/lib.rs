@@ -5,10 +5,20 @@
 //! it, and checked exhaustively, is in the workspace's `models` crate, which this one never sees.
 //!
 //! Read in this order: [`machine`], the one framework file; [`quorum`] and [`data`], what protocols
-//! count and keep things with; then a protocol, of which [`register`] is the simplest. [`clock`] and
-//! [`merkle`] are no machines but values that protocols are made of, [`crdt`] values that converge by
-//! themselves. The
-//! `udp` module, behind the feature of that name, runs the same machines as processes.
+//! count and keep things with; then a protocol, of which [`register`] is the simplest.
+//!
+//! | to | there is |
+//! |---|---|
+//! | agree | [`raft`], among nodes that crash |
+//! | commit, all or nothing | [`commit`], which blocks; [`paxos_commit`], which does not |
+//! | store, at one end of CAP or at the other | [`cap`]; [`store`], with a leader and no log |
+//! | converge | [`gossip`], [`causal`], [`sync`]; [`crdt`]: values that converge by themselves |
+//! | know who is there | [`detector`], [`swim`] |
+//! | stay one | [`split_brain`], [`lease`], [`singleton`] |
+//! | call and be called | [`service`]: sessions, retries, breaker and bulkhead |
+//!
+//! [`clock`] and [`merkle`] are values that protocols are made of. The `udp` module, behind the feature
+//! of that name, runs the same machines as processes.
 //!
 //! # What is absent
 //!
