@@ -18,7 +18,7 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
-use crate::{clock, commit, gossip, merkle, raft, register, service, story, sync};
+use crate::{clock, commit, gossip, merkle, pbft, raft, register, service, story, sync};
 
 mod reference;
 
@@ -459,6 +459,7 @@ pub fn protocols() -> Vec<Protocol> {
     vec![
         register::protocol(),
         raft::protocol(),
+        pbft::protocol(),
         commit::protocol(),
         clock::protocol(),
         service::protocol(),

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::keys::{Digest, Keys, Signature, Signed};
+use super::keys::{Keys, Signature, Signed};
 use super::log::{Durable, Slot, Stage, client};
 use super::statements::{
     Answer, Assignment, Batch, Certificate, Commit, Message, PrePrepare, Prepare, Request,

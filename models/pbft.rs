@@ -1,0 +1,491 @@
+//! What is claimed of [`quorate::pbft`]: its worlds, its promises, and the flaws that refute them.
+//!
+//! # The traitor
+//!
+//! Up to f replicas, and all clients where it is about safety, are the adversary's. What they can say
+//! is in [`liar`]. They have no state, so they cost none.
+//!
+//! # The bound
+//!
+//! Views go on for ever, so a world has a last one, in which nobody suspects the primary; and it has so
+//! many places, which are what lies between the watermarks. What else there is of a replica is in
+//! [`Scope`].
+
+use quorate::data::NodeSet;
+use quorate::kv::{Operation, Reply, Session};
+use quorate::machine::NodeId;
+use quorate::pbft::{
+    Batch, Call, Pbft, Request, Sequence, Signature, Signed, Sizes, Stance, View, Watermarks,
+};
+
+use crate::catalogue::{Claimed, Exhibit, Protocol};
+use crate::flaw::Twin;
+use crate::purge::{self, Discharged};
+use crate::snapshot::{Node, Snapshot, nobody_waits};
+use crate::symmetry;
+use crate::world::World;
+
+mod bounded;
+mod dead;
+mod flaws;
+pub mod liar;
+mod record;
+mod symbolic;
+
+pub use bounded::{Bounded, Scope};
+use dead::Rules;
+use liar::{Forgery, Liar};
+pub use record::{Clients, Record};
+pub use symbolic::Symbolic;
+
+/// No two honest replicas execute different batches at one place.
+pub const AGREEMENT: &str = "Agreement";
+/// In one view, no two honest replicas prepare different batches at one place.
+pub const UNIQUE: &str = "prepared certificates are unique";
+/// A replica executes place after place, and no request has its effect at two places.
+pub const IN_ORDER: &str = "exactly once, in order";
+/// What is executed was signed by clients.
+pub const VALIDITY: &str = "validity";
+/// Honest replicas that executed equally much have equal stores.
+pub const ONE_STATE: &str = "one state";
+/// A stable checkpoint is the state of enough honest replicas.
+pub const STABLE: &str = "a stable checkpoint is true";
+/// Clients see one store, and each command done once.
+pub const LINEARIZABLE: &str = "linearizable";
+/// In the calm, every call returns.
+pub const EXECUTED: &str = "requests are executed";
+
+/// How many alarms may ring in a calm.
+const ROUNDS: u32 = 60;
+
+/// A cluster, its traitors, and how far it goes.
+#[derive(Clone)]
+struct Setting {
+    sizes: Sizes,
+    traitors: NodeSet,
+    last: u64,
+    places: u64,
+    interval: u64,
+    requests: Vec<Signed<Request>>,
+    forgery: Forgery,
+    keys: Symbolic,
+    crashes: u32,
+}
+
+/// A client's request to let x be a value.
+fn put(client: u64, serial: u64, value: &str) -> Signed<Request> {
+    let request = Request {
+        session: Session { client: 0, serial },
+        operation: Operation::Put {
+            key: "x".into(),
+            value: value.into(),
+        },
+    };
+    Signed {
+        by: NodeId(client),
+        value: request,
+        signature: Signature::default(),
+    }
+}
+
+/// Add one to x.
+fn add() -> Operation {
+    Operation::Increment {
+        key: "x".into(),
+        by: 1,
+    }
+}
+
+/// What is x?
+fn get() -> Operation {
+    Operation::Get { key: "x".into() }
+}
+
+fn add_reply(sum: i64) -> Reply {
+    Reply::Value(Some(sum.to_string()))
+}
+
+fn only(node: u64) -> NodeSet {
+    [NodeId(node)].into_iter().collect()
+}
+
+impl Setting {
+    /// Four replicas, of which one lies; two clients that ask for different things; one place.
+    fn four(traitor: u64, views: u64) -> Self {
+        Self::new(Sizes::of(4), only(traitor), views)
+    }
+
+    fn new(sizes: Sizes, traitors: NodeSet, views: u64) -> Self {
+        let clients = sizes.replicas.len() as u64;
+        Self {
+            sizes,
+            traitors,
+            last: views - 1,
+            places: 1,
+            interval: 1_000,
+            requests: vec![put(clients, 1, "A"), put(clients + 1, 1, "B")],
+            forgery: Forgery::Nothing,
+            keys: Symbolic::Checked,
+            crashes: 0,
+        }
+    }
+
+    fn machine(&self, me: NodeId) -> Pbft<Symbolic> {
+        Pbft {
+            me,
+            sizes: self.sizes,
+            keys: self.keys,
+            watermarks: Watermarks {
+                interval: self.interval,
+                window: self.places,
+            },
+            batch_requests_max: 1,
+        }
+    }
+
+    /// The clients, who lie, too.
+    fn clients(&self) -> NodeSet {
+        self.requests.iter().map(|request| request.by).collect()
+    }
+
+    fn liar(&self) -> Liar {
+        let batches = self.requests.iter().map(|one| Batch(vec![one.clone()]));
+        Liar {
+            honest: self.machine(NodeId(0)),
+            traitors: self.traitors,
+            last: View(self.last),
+            places: self.places,
+            requests: self.requests.clone(),
+            batches: batches.collect(),
+            replies: Vec::new(),
+            asked: Vec::new(),
+            forgery: self.forgery,
+        }
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            sizes: self.sizes,
+            traitors: self.traitors,
+            last: View(self.last),
+            checkpoints: self.interval <= self.places,
+            immortal: self.crashes == 0,
+        }
+    }
+
+    /// Replicas that are alike: honest, and never primary within the bound.
+    fn alike(&self) -> NodeSet {
+        let primaries = (0..=self.last).map(|view| self.sizes.primary(View(view)));
+        let honest = self.sizes.replicas.difference(self.traitors);
+        honest.difference(primaries.collect())
+    }
+
+    /// The nodes: replicas, then clients.
+    fn machines<M>(&self, scope: Scope, make: impl Fn(Pbft<Symbolic>) -> M) -> Vec<Bounded<M>> {
+        let nodes = self.sizes.replicas.union(self.clients());
+        let bounded = |me| Bounded {
+            inner: make(self.machine(me)),
+            me,
+            sizes: self.sizes,
+            last: View(self.last),
+            scope,
+        };
+        nodes.iter().map(bounded).collect()
+    }
+}
+
+/// A world about safety: replicas and clients that lie, and one record of what the honest ones told.
+fn safety<M: Twin<Pbft<Symbolic>>>(
+    name: &str,
+    setting: &Setting,
+    make: impl Fn(Pbft<Symbolic>) -> M,
+) -> World<Bounded<M>, Record> {
+    let honest = setting.sizes.replicas.difference(setting.traitors);
+    let machines = setting.machines(Scope::Safety, make);
+    let mut world = World::new(name, machines, Record::default())
+        .traitors(setting.traitors.union(setting.clients()), setting.liar());
+    for promise in [AGREEMENT, UNIQUE, IN_ORDER, VALIDITY] {
+        world = world.always_told(promise, move |told| !told.ghost.breaks(promise));
+    }
+    world = world
+        .always_of_nodes(ONE_STATE, one_state)
+        .sometimes_told("a batch is executed", |told| told.ghost.has_executed());
+    if setting.traitors.contains(setting.sizes.primary(View(0))) && 0 < setting.traitors.len() {
+        world = world.sometimes(
+            "a primary that lies orders two batches at one place",
+            |now| is_equivocal(now),
+        );
+    }
+    if 0 < setting.last {
+        world = world
+            .sometimes_told("a batch is prepared again in a later view", |told| {
+                told.ghost.is_carried_over()
+            })
+            .sometimes_told("another batch is prepared in a later view", |told| {
+                told.ghost.is_replaced()
+            });
+    }
+    if setting.interval <= setting.places {
+        let enough = setting.sizes.checkpoints - setting.traitors.len();
+        world = world
+            .always_of_nodes(STABLE, move |nodes| is_true(nodes, enough))
+            .sometimes("a checkpoint discards what led to it", |now| {
+                now.running().any(|(_, state)| {
+                    Sequence::default() < state.durable.low() && state.durable.slots.is_empty()
+                })
+            });
+    }
+    if 0 < setting.crashes {
+        world = world.crashes(honest, setting.crashes);
+    }
+    world
+}
+
+/// The reductions of a world that holds.
+fn reduced<M: Twin<Pbft<Symbolic>>>(
+    world: World<Bounded<M>, Record>,
+    setting: &Setting,
+) -> World<Bounded<M>, Record> {
+    let rules = setting.rules();
+    let world = world.purging(|_, _| true, move |letter, to| rules.is_dead(letter, to));
+    match setting.alike() {
+        alike if 1 < alike.len() => world.symmetric(alike),
+        _ => world,
+    }
+}
+
+fn states<'a, M: Twin<Pbft<Symbolic>>>(
+    nodes: &'a [&'a Node<Bounded<M>>],
+) -> impl Iterator<Item = &'a quorate::pbft::Durable> + Clone {
+    nodes.iter().filter_map(|node| node.durable())
+}
+
+fn one_state<M: Twin<Pbft<Symbolic>>>(nodes: &[&Node<Bounded<M>>]) -> bool {
+    states(nodes).all(|one| {
+        states(nodes).all(|other| {
+            one.service.executed != other.service.executed || one.service == other.service
+        })
+    })
+}
+
+fn is_true<M: Twin<Pbft<Symbolic>>>(nodes: &[&Node<Bounded<M>>], enough: usize) -> bool {
+    states(nodes)
+        .filter_map(|one| one.stable.as_ref())
+        .all(|stable| {
+            let holds = states(nodes).filter(|other| {
+                let reached = other.service.executed;
+                stable.checkpoint.sequence <= reached
+            });
+            enough <= holds.count()
+        })
+}
+
+fn is_equivocal<M: Twin<Pbft<Symbolic>>>(now: &Snapshot<Bounded<M>, Record>) -> bool {
+    let active = |state: &quorate::pbft::Durable| state.stance == Stance::Active;
+    now.running().any(|(_, one)| {
+        now.running().any(|(_, other)| {
+            let (one, other) = (&one.durable, &other.durable);
+            active(one)
+                && active(other)
+                && one.view == other.view
+                && one.slots.iter().any(|(place, slot)| {
+                    let there = other.slots.get(place);
+                    there.is_some_and(|other| other.digest != slot.digest)
+                })
+        })
+    })
+}
+
+/// A world about clients that do not lie, and wait for their answers.
+fn clients<M: Twin<Pbft<Symbolic>>>(
+    name: &str,
+    setting: &Setting,
+    scripts: &[&[Operation]],
+    replies: &[Reply],
+    make: impl Fn(Pbft<Symbolic>) -> M,
+) -> World<Bounded<M>, Clients> {
+    let count = setting.sizes.replicas.len() as u64;
+    let mut setting = setting.clone();
+    setting.requests = (0..scripts.len() as u64)
+        .map(|at| put(count + at, 1, ""))
+        .collect();
+    let mut liar = setting.liar();
+    liar.requests = Vec::new();
+    liar.batches = Vec::new();
+    liar.replies = replies.to_vec();
+    let machines = setting.machines(Scope::Whole, make);
+    let mut world = World::new(name, machines, Clients::default());
+    let mut doors = NodeSet::EMPTY;
+    for (at, script) in (0..).zip(scripts) {
+        let client = NodeId(count + at);
+        doors.insert(client);
+        let mut calls = Vec::new();
+        for (serial, operation) in (1..).zip(*script) {
+            let session = Session { client: at, serial };
+            let request = Request {
+                session,
+                operation: operation.clone(),
+            };
+            liar.batches.push(Batch(vec![Signed {
+                by: client,
+                value: request.clone(),
+                signature: Signature::default(),
+            }]));
+            liar.asked.push((client, request));
+            calls.push(Call {
+                ticket: at * 8 + serial,
+                session,
+                operation: operation.clone(),
+            });
+        }
+        world = world.client(calls);
+    }
+    if setting.traitors.is_empty() {
+        world = world.doors(doors);
+    } else {
+        world = world.doors(doors).traitors(setting.traitors, liar);
+    }
+    world
+        .always_told(LINEARIZABLE, |told| told.ghost.linearizable)
+        .recovers_for_clients(EXECUTED, ROUNDS, nobody_waits)
+}
+
+fn of_safety(
+    unique: usize,
+    generated: usize,
+    name: &'static str,
+    says: &'static str,
+    setting: Setting,
+) -> Box<dyn Exhibit> {
+    Claimed::holds(unique, generated, move || {
+        reduced(safety(name, &setting, |right| right), &setting).says(says)
+    })
+}
+
+/// What is claimed of PBFT.
+pub fn protocol() -> Protocol {
+    Protocol {
+        name: "pbft",
+        summary: "Practical Byzantine fault tolerance: a replicated store among replicas that lie",
+        worlds: worlds(),
+        flaws: flaws::exhibits(),
+    }
+}
+
+fn worlds() -> Vec<Box<dyn Exhibit>> {
+    vec![
+        of_safety(
+            0,
+            0,
+            "primary-lies-one-view",
+            "4 replicas, of which the primary lies; 2 requests that compete for one place; 1 view",
+            Setting::four(0, 1),
+        ),
+        of_safety(
+            0,
+            0,
+            "backup-lies-one-view",
+            "the same, but a backup lies",
+            Setting::four(1, 1),
+        ),
+        of_safety(
+            0,
+            0,
+            "first-primary-lies",
+            "4 replicas, of which the first primary lies; 2 requests that compete for one place; 2 views",
+            Setting::four(0, 2),
+        ),
+        of_safety(
+            0,
+            0,
+            "second-primary-lies",
+            "the same, but the second primary lies",
+            Setting::four(1, 2),
+        ),
+        of_safety(
+            0,
+            0,
+            "backup-lies",
+            "the same, but a replica lies that is primary in neither",
+            Setting::four(2, 2),
+        ),
+        of_safety(
+            0,
+            0,
+            "nobody-lies",
+            "4 honest replicas; clients that lie; 2 requests that compete for one place; 2 views",
+            Setting::new(Sizes::of(4), NodeSet::EMPTY, 2),
+        ),
+        of_safety(
+            0,
+            0,
+            "one-name-two-requests",
+            "a client asks two things by one name; the primary lies; 2 places, 1 view",
+            {
+                let mut setting = Setting::four(0, 1);
+                setting.requests = vec![put(4, 1, "A"), put(4, 1, "B")];
+                setting.places = 2;
+                setting
+            },
+        ),
+        of_safety(
+            0,
+            0,
+            "checkpoint-primary-lies",
+            "2 places with a checkpoint after each; the primary lies; 1 view",
+            {
+                let mut setting = Setting::four(0, 1);
+                (setting.places, setting.interval) = (2, 1);
+                setting.requests.truncate(1);
+                setting
+            },
+        ),
+        of_safety(
+            0,
+            0,
+            "five-replicas-need-four",
+            "5 replicas with quorums of 4; the primary lies; 1 view",
+            Setting::new(Sizes::of(5), only(0), 1),
+        ),
+        of_safety(
+            0,
+            0,
+            "three-replicas-need-three",
+            "3 replicas with quorums of 3, of which the primary lies; 2 views: safe, though not live",
+            Setting::new(Sizes::with_quorum(3, 1, 3), only(0), 2),
+        ),
+        of_safety(
+            0,
+            0,
+            "crash",
+            "a backup lies, and another crashes and restarts; 1 view",
+            {
+                let mut setting = Setting::four(3, 1);
+                setting.crashes = 1;
+                setting
+            },
+        ),
+        Claimed::holds(0, 0, || {
+            let setting = Setting::four(3, 1);
+            clients(
+                "two-clients",
+                &setting,
+                &[&[add()], &[get()]],
+                &[add_reply(5), add_reply(1)],
+                |right| right,
+            )
+            .says("two honest clients; a backup lies to them; 1 view")
+        }),
+        Claimed::holds(0, 0, || {
+            let setting = Setting::four(0, 2);
+            clients(
+                "silent-primary",
+                &setting,
+                &[&[add()]],
+                &[add_reply(5)],
+                |right| right,
+            )
+            .says("an honest client; the first primary lies, then is silent; 2 views")
+        }),
+    ]
+}
