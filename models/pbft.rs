@@ -15,15 +15,16 @@ use quorate::data::NodeSet;
 use quorate::kv::{Operation, Reply, Session};
 use quorate::machine::NodeId;
 use quorate::pbft::{
-    Batch, Call, Pbft, Request, Sequence, Signature, Signed, Sizes, Stance, View, Watermarks,
+    Batch, Call, Message, Pbft, Request, Sequence, Signature, Signed, Sizes, Stance, Timer, View,
+    Watermarks,
 };
 
 use crate::catalogue::{Claimed, Exhibit, Protocol};
 use crate::flaw::Twin;
 use crate::purge::{self, Discharged};
-use crate::snapshot::{Node, Snapshot, nobody_waits};
+use crate::snapshot::{Letter, Node, Snapshot, nobody_waits};
 use crate::symmetry;
-use crate::world::World;
+use crate::world::{Traitor, World};
 
 mod bounded;
 mod dead;
@@ -55,6 +56,8 @@ pub const LINEARIZABLE: &str = "linearizable";
 /// In the calm, every call returns.
 pub const EXECUTED: &str = "requests are executed";
 
+const REPLACED: &str = "another batch is prepared in a later view";
+
 /// How many alarms may ring in a calm.
 const ROUNDS: u32 = 60;
 
@@ -65,6 +68,7 @@ struct Setting {
     traitors: NodeSet,
     last: u64,
     places: u64,
+    window: u64,
     interval: u64,
     requests: Vec<Signed<Request>>,
     forgery: Forgery,
@@ -122,6 +126,7 @@ impl Setting {
             traitors,
             last: views - 1,
             places: 1,
+            window: 1,
             interval: 1_000,
             requests: vec![put(clients, 1, "A"), put(clients + 1, 1, "B")],
             forgery: Forgery::Nothing,
@@ -137,7 +142,7 @@ impl Setting {
             keys: self.keys,
             watermarks: Watermarks {
                 interval: self.interval,
-                window: self.places,
+                window: self.window,
             },
             batch_requests_max: 1,
         }
@@ -163,12 +168,13 @@ impl Setting {
         }
     }
 
-    fn rules(&self) -> Rules {
+    fn rules(&self, scope: Scope) -> Rules {
         Rules {
             sizes: self.sizes,
             traitors: self.traitors,
             last: View(self.last),
             checkpoints: self.interval <= self.places,
+            joining: scope == Scope::Whole,
             immortal: self.crashes == 0,
         }
     }
@@ -210,7 +216,7 @@ fn safety<M: Twin<Pbft<Symbolic>>>(
     world = world
         .always_of_nodes(ONE_STATE, one_state)
         .sometimes_told("a batch is executed", |told| told.ghost.has_executed());
-    if setting.traitors.contains(setting.sizes.primary(View(0))) && 0 < setting.traitors.len() {
+    if setting.traitors.contains(setting.sizes.primary(View(0))) && 1 < setting.requests.len() {
         world = world.sometimes(
             "a primary that lies orders two batches at one place",
             |now| is_equivocal(now),
@@ -221,12 +227,10 @@ fn safety<M: Twin<Pbft<Symbolic>>>(
             .sometimes_told("a batch is prepared again in a later view", |told| {
                 told.ghost.is_carried_over()
             })
-            .sometimes_told("another batch is prepared in a later view", |told| {
-                told.ghost.is_replaced()
-            });
+            .sometimes_told(REPLACED, |told| told.ghost.is_replaced());
     }
     if setting.interval <= setting.places {
-        let enough = setting.sizes.checkpoints - setting.traitors.len();
+        let enough = setting.sizes.honest;
         world = world
             .always_of_nodes(STABLE, move |nodes| is_true(nodes, enough))
             .sometimes("a checkpoint discards what led to it", |now| {
@@ -246,7 +250,7 @@ fn reduced<M: Twin<Pbft<Symbolic>>>(
     world: World<Bounded<M>, Record>,
     setting: &Setting,
 ) -> World<Bounded<M>, Record> {
-    let rules = setting.rules();
+    let rules = setting.rules(Scope::Safety);
     let world = world.purging(|_, _| true, move |letter, to| rules.is_dead(letter, to));
     match setting.alike() {
         alike if 1 < alike.len() => world.symmetric(alike),
@@ -296,12 +300,35 @@ fn is_equivocal<M: Twin<Pbft<Symbolic>>>(now: &Snapshot<Bounded<M>, Record>) -> 
     })
 }
 
+/// A traitor that says nothing, as if it had crashed for good.
+struct Mute;
+
+impl<M: Twin<Pbft<Symbolic>>> Traitor<M> for Mute {
+    fn lies(
+        &self,
+        _: NodeId,
+        _: &mut dyn Iterator<Item = &Letter<Message>>,
+    ) -> Vec<(NodeId, Message)> {
+        Vec::new()
+    }
+}
+
+/// What a traitor does in a world about clients.
+enum Treason<'a> {
+    /// It says nothing.
+    Silent,
+    /// It gives these answers, and says nothing else.
+    Answering(&'a [Reply]),
+    /// It says everything, and gives these answers.
+    Lying(&'a [Reply]),
+}
+
 /// A world about clients that do not lie, and wait for their answers.
 fn clients<M: Twin<Pbft<Symbolic>>>(
     name: &str,
     setting: &Setting,
     scripts: &[&[Operation]],
-    replies: &[Reply],
+    treason: Treason<'_>,
     make: impl Fn(Pbft<Symbolic>) -> M,
 ) -> World<Bounded<M>, Clients> {
     let count = setting.sizes.replicas.len() as u64;
@@ -309,10 +336,11 @@ fn clients<M: Twin<Pbft<Symbolic>>>(
     setting.requests = (0..scripts.len() as u64)
         .map(|at| put(count + at, 1, ""))
         .collect();
+    let calls = scripts.iter().map(|script| script.len() as u64).sum();
+    (setting.places, setting.window) = (calls, calls);
     let mut liar = setting.liar();
     liar.requests = Vec::new();
     liar.batches = Vec::new();
-    liar.replies = replies.to_vec();
     let machines = setting.machines(Scope::Whole, make);
     let mut world = World::new(name, machines, Clients::default());
     let mut doors = NodeSet::EMPTY;
@@ -340,12 +368,28 @@ fn clients<M: Twin<Pbft<Symbolic>>>(
         }
         world = world.client(calls);
     }
-    if setting.traitors.is_empty() {
-        world = world.doors(doors);
-    } else {
-        world = world.doors(doors).traitors(setting.traitors, liar);
+    world = world.doors(doors);
+    if !setting.traitors.is_empty() {
+        world = match treason {
+            Treason::Silent => world.traitors(setting.traitors, Mute).never("lie"),
+            Treason::Answering(replies) => {
+                liar.batches = Vec::new();
+                liar.replies = replies.to_vec();
+                world.traitors(setting.traitors, liar)
+            }
+            Treason::Lying(replies) => {
+                liar.replies = replies.to_vec();
+                world.traitors(setting.traitors, liar)
+            }
+        };
     }
+    if 1 < setting.alike().len() {
+        world = world.symmetric(setting.alike());
+    }
+    let rules = setting.rules(Scope::Whole);
     world
+        .purging(|_, _| true, move |letter, to| rules.is_dead(letter, to))
+        .rings_late(|timer| *timer == Timer::Resend)
         .always_told(LINEARIZABLE, |told| told.ghost.linearizable)
         .recovers_for_clients(EXECUTED, ROUNDS, nobody_waits)
 }
@@ -375,62 +419,62 @@ pub fn protocol() -> Protocol {
 fn worlds() -> Vec<Box<dyn Exhibit>> {
     vec![
         of_safety(
-            0,
-            0,
+            387,
+            1_891,
             "primary-lies-one-view",
             "4 replicas, of which the primary lies; 2 requests that compete for one place; 1 view",
             Setting::four(0, 1),
         ),
         of_safety(
-            0,
-            0,
+            1_405,
+            8_065,
             "backup-lies-one-view",
             "the same, but a backup lies",
             Setting::four(1, 1),
         ),
         of_safety(
-            0,
-            0,
+            231_445,
+            1_265_019,
             "first-primary-lies",
             "4 replicas, of which the first primary lies; 2 requests that compete for one place; 2 views",
             Setting::four(0, 2),
         ),
         of_safety(
-            0,
-            0,
+            203_285,
+            1_108_231,
             "second-primary-lies",
             "the same, but the second primary lies",
             Setting::four(1, 2),
         ),
         of_safety(
-            0,
-            0,
+            261_944,
+            1_577_423,
             "backup-lies",
             "the same, but a replica lies that is primary in neither",
             Setting::four(2, 2),
         ),
         of_safety(
-            0,
-            0,
+            691_792,
+            4_500_660,
             "nobody-lies",
             "4 honest replicas; clients that lie; 2 requests that compete for one place; 2 views",
             Setting::new(Sizes::of(4), NodeSet::EMPTY, 2),
         ),
         of_safety(
-            0,
-            0,
+            616_793,
+            5_964_493,
             "one-name-two-requests",
             "a client asks two things by one name; the primary lies; 2 places, 1 view",
             {
                 let mut setting = Setting::four(0, 1);
                 setting.requests = vec![put(4, 1, "A"), put(4, 1, "B")];
-                setting.places = 2;
+                (setting.places, setting.window) = (2, 2);
                 setting
             },
         ),
         of_safety(
-            0,
-            0,
+            107_159,
+            1_157_147,
             "checkpoint-primary-lies",
             "2 places with a checkpoint after each; the primary lies; 1 view",
             {
@@ -441,22 +485,22 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
             },
         ),
         of_safety(
-            0,
-            0,
+            28_743,
+            255_751,
             "five-replicas-need-four",
             "5 replicas with quorums of 4; the primary lies; 1 view",
             Setting::new(Sizes::of(5), only(0), 1),
         ),
+        Claimed::holds(2_235, 5_936, || {
+            let setting = Setting::new(Sizes::with_quorum(3, 1, 3), only(0), 2);
+            reduced(safety("three-replicas-need-three", &setting, |right| right), &setting)
+                .says("3 replicas with quorums of 3, of which the primary lies; 2 views: safe, though not live")
+                // Every view change is needed, and says what was prepared.
+                .except(REPLACED)
+        }),
         of_safety(
-            0,
-            0,
-            "three-replicas-need-three",
-            "3 replicas with quorums of 3, of which the primary lies; 2 views: safe, though not live",
-            Setting::new(Sizes::with_quorum(3, 1, 3), only(0), 2),
-        ),
-        of_safety(
-            0,
-            0,
+            6_038,
+            38_476,
             "crash",
             "a backup lies, and another crashes and restarts; 1 view",
             {
@@ -465,27 +509,140 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
                 setting
             },
         ),
-        Claimed::holds(0, 0, || {
+        Claimed::holds(55_822, 328_613, || {
             let setting = Setting::four(3, 1);
+            let lies = Treason::Answering(&[add_reply(5)]);
+            clients("one-client", &setting, &[&[add(), get()]], lies, |right| {
+                right
+            })
+            .says("an honest client asks twice; a backup gives false answers; 1 view")
+        }),
+        Claimed::holds_deep(0, 0, || {
+            let setting = Setting::four(3, 1);
+            let lies = Treason::Answering(&[add_reply(5)]);
             clients(
                 "two-clients",
                 &setting,
                 &[&[add()], &[get()]],
-                &[add_reply(5), add_reply(1)],
+                lies,
                 |right| right,
             )
-            .says("two honest clients; a backup lies to them; 1 view")
+            .says("two honest clients; a backup gives them false answers; 1 view")
         }),
-        Claimed::holds(0, 0, || {
+        Claimed::holds(1_906, 8_075, || {
             let setting = Setting::four(0, 2);
             clients(
                 "silent-primary",
                 &setting,
                 &[&[add()]],
-                &[add_reply(5)],
+                Treason::Silent,
                 |right| right,
             )
-            .says("an honest client; the first primary lies, then is silent; 2 views")
+            .says("an honest client; the first primary says nothing; 2 views")
+        }),
+        Claimed::holds_deep(0, 0, || {
+            let setting = Setting::four(0, 2);
+            clients(
+                "lying-primary",
+                &setting,
+                &[&[add()]],
+                Treason::Lying(&[add_reply(5)]),
+                |right| right,
+            )
+            .says("an honest client; the first primary lies, and then says nothing; 2 views")
         }),
     ]
+}
+
+/// A small cluster with all that the rules of [`World::purging`] speak of: three replicas that need
+/// three, two views, checkpoints.
+fn small(views: u64, interval: u64) -> Setting {
+    let mut setting = Setting::new(Sizes::with_quorum(3, 1, 3), only(0), views);
+    setting.interval = interval;
+    setting
+}
+
+/// What it owes that dead messages are forgotten, in small worlds.
+///
+/// # Errors
+///
+/// Says which obligation fails, and where.
+pub fn obligations() -> Result<Vec<Discharged>, String> {
+    let of = |setting: Setting| {
+        purge::obligations(|| reduced(safety("purged", &setting, |right| right), &setting))
+    };
+    let mortal = Setting {
+        crashes: 1,
+        ..small(1, 1_000)
+    };
+    let second = Setting {
+        traitors: only(1),
+        ..small(2, 1_000)
+    };
+    Ok(vec![
+        of(Setting::four(0, 1))?,
+        of(Setting::four(3, 1))?,
+        of(small(2, 1_000))?,
+        of(second)?,
+        of(small(1, 1))?,
+        of(mortal)?,
+        purge::obligations(|| {
+            let setting = small(2, 1_000);
+            clients("purged", &setting, &[&[add()]], Treason::Silent, |right| {
+                right
+            })
+        })?,
+    ])
+}
+
+/// The same with a rule that is wrong: where replicas crash, what they counted is forgotten, and a vote
+/// that was counted is not dead. It must fail, or the obligations prove nothing.
+///
+/// # Errors
+///
+/// Always, if all is well.
+pub fn wrong_obligations() -> Result<Discharged, String> {
+    let setting = Setting {
+        crashes: 1,
+        ..Setting::four(3, 1)
+    };
+    let rules = Rules {
+        immortal: true,
+        ..setting.rules(Scope::Safety)
+    };
+    purge::obligations(|| {
+        safety("purged", &setting, |right| right)
+            .purging(|_, _| true, move |letter, to| rules.is_dead(letter, to))
+    })
+}
+
+/// What it owes that honest replicas which are never primary are alike.
+///
+/// # Errors
+///
+/// Says which obligation fails, and where.
+pub fn mirrored() -> Result<Vec<symmetry::Discharged>, String> {
+    let of = |setting: Setting| {
+        symmetry::obligations(|| reduced(safety("mirrored", &setting, |right| right), &setting))
+    };
+    let mut checkpoints = Setting::four(3, 1);
+    (checkpoints.interval, checkpoints.requests) = (1, vec![put(4, 1, "A")]);
+    let mut two_views = Setting::four(0, 2);
+    two_views.requests.truncate(1);
+    Ok(vec![
+        of(Setting::four(0, 1))?,
+        of(Setting::four(3, 1))?,
+        of(checkpoints)?,
+        of(two_views)?,
+        symmetry::obligations(|| {
+            let setting = Setting::four(0, 2);
+            clients(
+                "mirrored",
+                &setting,
+                &[&[add()]],
+                Treason::Silent,
+                |right| right,
+            )
+        })?,
+    ])
 }

@@ -17,6 +17,8 @@ pub(super) struct Rules {
     pub(super) traitors: NodeSet,
     pub(super) last: View,
     pub(super) checkpoints: bool,
+    /// Replicas follow others into a view, so that view changes concern all of them.
+    pub(super) joining: bool,
     /// No honest replica crashes, so what it has counted stays counted.
     pub(super) immortal: bool,
 }
@@ -92,7 +94,7 @@ impl Rules {
                     view < durable.view || view == durable.view && durable.stance == Stance::Active;
                 let known = state.volatile.view_changes.get(&change.by);
                 began
-                    || self.sizes.primary(view) != letter.to
+                    || !self.joining && self.sizes.primary(view) != letter.to
                     || self.immortal && known.is_some_and(|known| view <= known.value.view)
             }
             Message::NewView(new_view) => {
@@ -107,7 +109,15 @@ impl Rules {
                         && known.is_some_and(|votes| votes.contains_key(&checkpoint.by))
             }
             Message::State { stable, .. } => stable.checkpoint.sequence <= durable.service.executed,
-            Message::Request(_) | Message::Answer(_) | Message::Status { .. } => false,
+            Message::Answer(answer) => {
+                let session = answer.value.session;
+                let waiting = state.volatile.waiting.get(&session.client);
+                waiting.is_none_or(|waiting| {
+                    waiting.request.value.session != session
+                        || waiting.answers.get(&answer.by) == Some(&answer.value.reply)
+                })
+            }
+            Message::Request(_) | Message::Status { .. } => false,
         }
     }
 

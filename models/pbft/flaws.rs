@@ -17,7 +17,7 @@ use quorate::pbft::{
 use super::symbolic::{Symbolic, enough, forged};
 use super::{
     AGREEMENT, Bounded, EXECUTED, Forgery, IN_ORDER, LINEARIZABLE, ONE_STATE, Record, STABLE,
-    Setting, UNIQUE, VALIDITY, add, add_reply, clients, only, put, reduced, safety,
+    Setting, Treason, UNIQUE, VALIDITY, add, add_reply, clients, only, put, reduced, safety,
 };
 use crate::catalogue::{Claimed, Exhibit};
 use crate::flaw::{boot, delegate};
@@ -72,6 +72,8 @@ pub(super) enum Flaw {
     StateUnchecked,
     /// It never asks anyone to send anything again.
     NoRepair,
+    /// If it waits for nothing, it takes no notice of those who wait in a later view.
+    Content,
 }
 
 impl Machine for Flawed {
@@ -200,6 +202,7 @@ impl Flawed {
                     state.volatile.votes.remove(&sequence);
                 }
             }
+            (Flaw::Content, Message::Status { view, .. }) => return durable.view < *view,
             (Flaw::StaleOrders, Message::PrePrepare { order, .. }) => {
                 order.by = sizes.primary(durable.view);
                 order.value.0.view = durable.view;
@@ -263,6 +266,7 @@ fn bind(durable: &Durable, vote: &mut Assignment) {
 /// Makes certificates convincing.
 fn believe(change: &mut Signed<ViewChange>) {
     for certificate in &mut change.value.prepared {
+        certificate.pre_prepare = Signature::default();
         certificate.prepares = enough();
     }
 }
@@ -326,19 +330,19 @@ fn numbers() -> Vec<Box<dyn Exhibit>> {
         setting
     };
     vec![
-        Claimed::falls(AGREEMENT, 0, move || {
+        Claimed::falls(AGREEMENT, 8, move || {
             weakened("two-traitors", &against(4, 3, &[0, 1], 1))
                 .says("two of four replicas lie, the primary among them")
         }),
-        Claimed::falls(AGREEMENT, 0, move || {
+        Claimed::falls(AGREEMENT, 13, move || {
             weakened("two-lying-backups", &against(4, 3, &[2, 3], 2))
                 .says("two of four replicas lie, neither of which is ever primary")
         }),
-        Claimed::falls(AGREEMENT, 0, move || {
+        Claimed::falls(AGREEMENT, 4, move || {
             weakened("three-replicas", &against(3, 2, &[0], 1))
                 .says("three replicas with quorums of n - f = 2")
         }),
-        Claimed::falls(AGREEMENT, 0, move || {
+        Claimed::falls(AGREEMENT, 2, move || {
             let sizes = Sizes::with_quorum(3, 0, 1);
             weakened(
                 "three-replicas-no-faults",
@@ -346,42 +350,42 @@ fn numbers() -> Vec<Box<dyn Exhibit>> {
             )
             .says("three replicas that count as the textbook's do: f = 0, so 2f = 0 and 2f + 1 = 1")
         }),
-        Claimed::falls(AGREEMENT, 0, move || {
+        Claimed::falls(AGREEMENT, 12, move || {
             weakened("five-replicas", &against(5, 3, &[0], 1))
                 .says("five replicas with quorums of 2f + 1 = 3; it takes 4")
         }),
-        Claimed::falls(AGREEMENT, 0, move || {
+        Claimed::falls(AGREEMENT, 12, move || {
             weakened("six-replicas", &against(6, 3, &[0], 1))
                 .says("six replicas with quorums of 2f + 1 = 3; it takes 4")
         }),
-        Claimed::falls(UNIQUE, 0, move || {
+        Claimed::falls(UNIQUE, 2, move || {
             weakened("few-prepares", &four(|sizes| sizes.prepares = 1, 0, 1))
                 .says("one prepare, the backup's own, makes a batch prepared")
         }),
-        Claimed::falls(AGREEMENT, 0, move || {
+        Claimed::falls(AGREEMENT, 13, move || {
             weakened("few-commits", &four(|sizes| sizes.commits = 2, 0, 2))
                 .says("2f commits make a batch committed")
         }),
-        Claimed::falls(AGREEMENT, 0, move || {
+        Claimed::falls(AGREEMENT, 16, move || {
             weakened(
                 "few-view-changes",
                 &four(|sizes| sizes.view_changes = 2, 0, 2),
             )
             .says("f + 1 view changes begin a view")
         }),
-        Claimed::falls(STABLE, 0, move || {
+        Claimed::falls(STABLE, 8, move || {
             let mut setting = four(|sizes| sizes.checkpoints = 2, 3, 1);
             (setting.places, setting.interval) = (1, 1);
             safety("few-checkpoints", &setting, |right| right)
                 .says("f + 1 checkpoints make one stable")
         }),
-        Claimed::falls(LINEARIZABLE, 0, move || {
+        Claimed::falls(LINEARIZABLE, 2, move || {
             let setting = four(|sizes| sizes.honest = 1, 3, 1);
             clients(
                 "one-answer",
                 &setting,
                 &[&[add()]],
-                &[add_reply(5)],
+                Treason::Lying(&[add_reply(5)]),
                 |right| right,
             )
             .says("a client believes the first answer")
@@ -398,11 +402,11 @@ fn signatures() -> Vec<Box<dyn Exhibit>> {
         setting
     };
     vec![
-        Claimed::falls(UNIQUE, 0, move || {
+        Claimed::falls(UNIQUE, 4, move || {
             safety("signatures-ignored", &ignored(), |right| right)
                 .says("nobody looks at signatures; the textbook's can be computed by anyone")
         }),
-        Claimed::falls(VALIDITY, 0, move || {
+        Claimed::falls(VALIDITY, 4, move || {
             let mut setting = ignored();
             let mut request = put(4, 1, "C");
             request.signature = forged();
@@ -410,7 +414,7 @@ fn signatures() -> Vec<Box<dyn Exhibit>> {
             safety("clients-impersonated", &setting, |right| right)
                 .says("the same, and the primary makes up a request")
         }),
-        Claimed::falls(UNIQUE, 0, || {
+        Claimed::falls(UNIQUE, 4, || {
             let setting = Setting {
                 keys: Symbolic::Checked,
                 ..Setting::four(0, 1)
@@ -424,17 +428,17 @@ fn signatures() -> Vec<Box<dyn Exhibit>> {
 /// Votes that are counted wrongly.
 fn votes() -> Vec<Box<dyn Exhibit>> {
     vec![
-        Claimed::falls(UNIQUE, 0, || {
+        Claimed::falls(UNIQUE, 8, || {
             // With five replicas, a quorum is four: three prepares, of which a traitor gives two.
             let setting = Setting::new(Sizes::of(5), traitors(&[0]), 1);
             flawed(Flaw::VotesCountTwice, "votes-count-twice", &setting)
                 .says("a vote that arrives twice counts twice")
         }),
-        Claimed::falls(UNIQUE, 0, || {
+        Claimed::falls(UNIQUE, 4, || {
             flawed(Flaw::VotesUnbound, "votes-unbound", &Setting::four(0, 1))
                 .says("votes are for a place, whatever was ordered there")
         }),
-        Claimed::falls(UNIQUE, 0, || {
+        Claimed::falls(UNIQUE, 6, || {
             flawed(
                 Flaw::SecondOrderReplaces,
                 "second-order-replaces",
@@ -442,11 +446,11 @@ fn votes() -> Vec<Box<dyn Exhibit>> {
             )
             .says("a second order for a place replaces the first")
         }),
-        Claimed::falls(UNIQUE, 0, || {
+        Claimed::falls(UNIQUE, 10, || {
             flawed(Flaw::StaleOrders, "stale-orders", &Setting::four(0, 2))
                 .says("an order of an earlier view is taken for one of this view")
         }),
-        Claimed::falls(UNIQUE, 0, || {
+        Claimed::falls(UNIQUE, 8, || {
             let mut setting = Setting::four(0, 1);
             setting.crashes = 1;
             flawed(Flaw::OrdersForgotten, "orders-forgotten", &setting)
@@ -464,31 +468,31 @@ fn view_changes() -> Vec<Box<dyn Exhibit>> {
         setting
     };
     vec![
-        Claimed::falls(AGREEMENT, 0, move || {
+        Claimed::falls(AGREEMENT, 18, move || {
             flawed_reduced(Flaw::NothingCarried, "nothing-carried", &two())
                 .says("view changes do not say what was prepared")
         }),
-        Claimed::falls(AGREEMENT, 0, move || {
+        Claimed::falls(AGREEMENT, 18, move || {
             flawed_reduced(Flaw::OnlyCommittedCarried, "only-committed-carried", &two())
                 .says("view changes say only what was committed")
         }),
-        Claimed::falls(AGREEMENT, 0, move || {
+        Claimed::falls(AGREEMENT, 18, move || {
             flawed_reduced(Flaw::ExecutedNotCarried, "executed-not-carried", &two())
                 .says("view changes do not say what was executed already")
         }),
-        Claimed::falls(AGREEMENT, 0, move || {
+        Claimed::falls(AGREEMENT, 18, move || {
             flawed_reduced(Flaw::StaysAfterLeaving, "stays-after-leaving", &two())
                 .says("who has said that it leaves its view goes on in it")
         }),
-        Claimed::falls(AGREEMENT, 0, move || {
+        Claimed::falls(AGREEMENT, 17, move || {
             flawed_reduced(
                 Flaw::CertificatesUnchecked,
                 "certificates-unchecked",
-                &forging(0),
+                &forging(1),
             )
             .says("certificates are believed whatever they show")
         }),
-        Claimed::falls(AGREEMENT, 0, move || {
+        Claimed::falls(AGREEMENT, 17, move || {
             flawed_reduced(Flaw::OrdersTrusted, "orders-trusted", &forging(1))
                 .says("what a new primary orders is not compared with what was prepared")
         }),
@@ -499,21 +503,21 @@ fn view_changes() -> Vec<Box<dyn Exhibit>> {
 fn order() -> Vec<Box<dyn Exhibit>> {
     let two_places = || {
         let mut setting = Setting::four(0, 1);
-        setting.places = 2;
+        (setting.places, setting.window) = (2, 2);
         setting
     };
     vec![
-        Claimed::falls(IN_ORDER, 0, move || {
+        Claimed::falls(IN_ORDER, 6, move || {
             flawed(Flaw::AnyOrder, "any-order", &two_places())
                 .says("what is committed is executed, whatever comes before it")
         }),
-        Claimed::falls(IN_ORDER, 0, move || {
+        Claimed::falls(IN_ORDER, 12, move || {
             let mut setting = two_places();
             setting.requests.truncate(1);
             flawed(Flaw::RequestsForgotten, "requests-forgotten", &setting)
                 .says("a request that is ordered at two places is executed at both")
         }),
-        Claimed::falls(ONE_STATE, 0, move || {
+        Claimed::falls(ONE_STATE, 8, move || {
             let mut setting = Setting::four(3, 1);
             (setting.places, setting.interval) = (1, 1);
             setting.forgery = Forgery::Everything;
@@ -527,9 +531,8 @@ fn order() -> Vec<Box<dyn Exhibit>> {
 fn progress() -> Vec<Box<dyn Exhibit>> {
     let alive = |flaw, name: &str, traitor| {
         let setting = Setting::new(Sizes::of(4), traitor, 2);
-        clients(name, &setting, &[&[add()]], &[], |right| Flawed {
-            right,
-            flaw,
+        clients(name, &setting, &[&[add()]], Treason::Silent, |right| {
+            Flawed { right, flaw }
         })
     };
     vec![
@@ -544,15 +547,34 @@ fn progress() -> Vec<Box<dyn Exhibit>> {
         Claimed::falls(EXECUTED, 0, move || {
             alive(Flaw::NoViewChange, "no-view-change", only(0)).says("nobody suspects the primary")
         }),
-        Claimed::falls(EXECUTED, 0, move || {
+        Claimed::falls(EXECUTED, 5, move || {
             alive(Flaw::NoRepair, "no-repair", traitors(&[]))
                 .says("nobody asks for what was lost to be sent again")
         }),
+        Claimed::falls(EXECUTED, 9, move || {
+            let setting = Setting::four(0, 2);
+            let flawed = |right| Flawed {
+                right,
+                flaw: Flaw::Content,
+            };
+            clients(
+                "content",
+                &setting,
+                &[&[add()]],
+                Treason::Lying(&[]),
+                flawed,
+            )
+            .says("who waits for nothing takes no notice of those who wait in a later view")
+        }),
         Claimed::falls(EXECUTED, 0, move || {
             let setting = Setting::new(Sizes::with_quorum(3, 1, 3), only(0), 2);
-            clients("three-need-three", &setting, &[&[add()]], &[], |right| {
-                right
-            })
+            clients(
+                "three-need-three",
+                &setting,
+                &[&[add()]],
+                Treason::Silent,
+                |right| right,
+            )
             .says(
                 "three replicas with quorums of three, of which one says nothing: safe, and stuck",
             )

@@ -236,9 +236,14 @@ impl Liar {
                 (false, Forgery::Nothing) => continue,
             };
             let here = certificates.entry(assignment.sequence).or_default();
+            let pre_prepare = if ordered {
+                Signature::default()
+            } else {
+                forged()
+            };
             here.push(Certificate {
                 assignment,
-                pre_prepare: Signature::default(),
+                pre_prepare,
                 prepares: proof,
             });
         }
@@ -353,7 +358,7 @@ impl Liar {
                     changes: changes.clone(),
                     pre_prepares: pre_prepares.collect(),
                 };
-                let key = (obliged.0.clone(), orders);
+                let key = (obliged.clone(), orders);
                 let first = new_views.entry(key);
                 first.or_insert_with(|| self.signed(me, new_view));
             }

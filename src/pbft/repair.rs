@@ -2,7 +2,7 @@
 
 use super::Pbft;
 use super::keys::Keys;
-use super::log::Stage;
+use super::log::{Durable, Stage};
 use super::statements::{Commit, Message, Prepare, Sequence, Stance, View};
 use crate::machine::{NodeId, Outbox, State};
 
@@ -10,12 +10,7 @@ impl<K: Keys> Pbft<K> {
     /// What this replica waits for may have been lost.
     pub(super) fn resend(&self, state: &State<Self>, out: &mut Outbox<Self>) {
         let durable = &state.durable;
-        let status = Message::Status {
-            view: durable.view,
-            stance: durable.stance,
-            executed: durable.service.executed,
-        };
-        out.broadcast(self.others(), &status);
+        out.broadcast(self.others(), &Self::status(durable));
         if durable.stance == Stance::Changing {
             let change = self.view_change(durable);
             out.broadcast(self.others(), &Message::ViewChange(change));
@@ -30,6 +25,15 @@ impl<K: Keys> Pbft<K> {
             for to in self.others() {
                 self.send_votes(state, to, *place, out);
             }
+        }
+    }
+
+    /// How far this replica is.
+    fn status(durable: &Durable) -> Message {
+        Message::Status {
+            view: durable.view,
+            stance: durable.stance,
+            executed: durable.service.executed,
         }
     }
 
@@ -67,6 +71,10 @@ impl<K: Keys> Pbft<K> {
             return;
         }
         let durable = &state.durable;
+        if durable.view < view && durable.stance == Stance::Active {
+            // It waits for nothing, and is needed there: it asks how that view began.
+            out.send(from, Self::status(durable));
+        }
         if durable.stance == Stance::Changing && view <= durable.view {
             let change = self.view_change(durable);
             out.send(from, Message::ViewChange(change));

@@ -179,13 +179,11 @@ impl<K: Keys> Pbft<K> {
         let max = prepared.iter().map(|assignment| assignment.sequence).max();
         let max = max.unwrap_or_default();
         let mut obligations = Vec::new();
-        let mut place = min.next();
-        while place <= max {
+        for place in (min.next().0..=max.0).map(Sequence) {
             let here = prepared.iter().filter(|one| one.sequence == place);
             let latest = here.max_by_key(|one| one.view);
             let digest = latest.map_or_else(|| self.null(), |one| one.digest);
             obligations.push((place, digest));
-            place = place.next();
         }
         (stable, obligations)
     }
