@@ -210,6 +210,8 @@ fn safety<M: Twin<Pbft<Symbolic>>>(
     let machines = setting.machines(Scope::Safety, make);
     let mut world = World::new(name, machines, Record::default())
         .traitors(setting.traitors.union(setting.clients()), setting.liar());
+    // Clients that lie wait for no answer, and nobody asks for repair.
+    world = world.never("deliver Answer Answer").never("deliver Status");
     for promise in [AGREEMENT, UNIQUE, IN_ORDER, VALIDITY] {
         world = world.always_told(promise, move |told| !told.ghost.breaks(promise));
     }
@@ -390,6 +392,7 @@ fn clients<M: Twin<Pbft<Symbolic>>>(
     world
         .purging(|_, _| true, move |letter, to| rules.is_dead(letter, to))
         .rings_late(|timer| *timer == Timer::Resend)
+        .never("deliver Status")
         .always_told(LINEARIZABLE, |told| told.ghost.linearizable)
         .recovers_for_clients(EXECUTED, ROUNDS, nobody_waits)
 }

@@ -630,7 +630,10 @@ fn messages() -> impl Strategy<Value = Message> {
             let view = changes[0].value.view;
             let new_view = NewView {
                 view,
-                changes,
+                changes: changes
+                    .into_iter()
+                    .map(|change| (change.by, change))
+                    .collect(),
                 pre_prepares: orders
                     .into_iter()
                     .map(|one| (one, Signature::default()))

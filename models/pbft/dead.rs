@@ -55,13 +55,14 @@ impl Rules {
         letter: &Letter<Message>,
         to: &Node<M>,
     ) -> bool {
-        let state = match to {
+        let (durable, volatile) = match to {
             Node::Traitor => return self.is_useless_to_a_traitor(letter),
-            Node::Down { .. } => return false,
-            Node::Up { state, .. } => state,
+            Node::Down { durable, .. } => (durable, None),
+            Node::Up { state, .. } => (&state.durable, Some(&state.volatile)),
         };
-        let durable = &state.durable;
-        let votes = |place| state.volatile.votes.get(place);
+        // What it has counted, unless a crash may forget it.
+        let counted = volatile.filter(|_| self.immortal);
+        let votes = |place| counted.and_then(|counted| counted.votes.get(place));
         match &letter.message {
             Message::PrePrepare { order: one, .. } => match order(durable, &one.value.0) {
                 Order::Open => false,
@@ -74,8 +75,7 @@ impl Rules {
                 Order::Accepted(slot) => {
                     let votes = votes(&prepare.value.0.sequence);
                     slot.stage != Stage::PrePrepared
-                        || self.immortal
-                            && votes.is_some_and(|votes| votes.prepares.contains_key(&prepare.by))
+                        || votes.is_some_and(|votes| votes.prepares.contains_key(&prepare.by))
                 }
             },
             Message::Commit(commit) => match order(durable, &commit.value.0) {
@@ -84,18 +84,17 @@ impl Rules {
                 Order::Accepted(slot) => {
                     let votes = votes(&commit.value.0.sequence);
                     slot.stage == Stage::Committed
-                        || self.immortal
-                            && votes.is_some_and(|votes| votes.commits.contains(commit.by))
+                        || votes.is_some_and(|votes| votes.commits.contains(commit.by))
                 }
             },
             Message::ViewChange(change) => {
                 let view = change.value.view;
                 let began =
                     view < durable.view || view == durable.view && durable.stance == Stance::Active;
-                let known = state.volatile.view_changes.get(&change.by);
+                let known = counted.and_then(|counted| counted.view_changes.get(&change.by));
                 began
                     || !self.joining && self.sizes.primary(view) != letter.to
-                    || self.immortal && known.is_some_and(|known| view <= known.value.view)
+                    || known.is_some_and(|known| view <= known.value.view)
             }
             Message::NewView(new_view) => {
                 let view = new_view.value.view;
@@ -103,15 +102,17 @@ impl Rules {
             }
             Message::Checkpoint(checkpoint) => {
                 let place = checkpoint.value.sequence;
-                let known = state.volatile.checkpoints.get(&place);
+                let known = counted.and_then(|counted| counted.checkpoints.get(&place));
                 place <= durable.low()
-                    || self.immortal
-                        && known.is_some_and(|votes| votes.contains_key(&checkpoint.by))
+                    || known.is_some_and(|votes| votes.contains_key(&checkpoint.by))
             }
             Message::State { stable, .. } => stable.checkpoint.sequence <= durable.service.executed,
             Message::Answer(answer) => {
                 let session = answer.value.session;
-                let waiting = state.volatile.waiting.get(&session.client);
+                let Some(counted) = counted else {
+                    return false;
+                };
+                let waiting = counted.waiting.get(&session.client);
                 waiting.is_none_or(|waiting| {
                     waiting.request.value.session != session
                         || waiting.answers.get(&answer.by) == Some(&answer.value.reply)

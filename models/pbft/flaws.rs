@@ -232,7 +232,7 @@ impl Flawed {
             }
             (Flaw::CertificatesUnchecked, Message::ViewChange(change)) => believe(change),
             (Flaw::CertificatesUnchecked, Message::NewView(new_view)) => {
-                new_view.value.changes.iter_mut().for_each(believe);
+                each_change(&mut new_view.value, believe);
             }
             (Flaw::OrdersTrusted, Message::NewView(new_view)) => oblige(&mut new_view.value),
             (Flaw::StateUnchecked, Message::State { stable, service }) => {
@@ -282,10 +282,20 @@ fn oblige(new_view: &mut NewView) {
         prepares: enough(),
     };
     let prepared: Vec<_> = new_view.pre_prepares.iter().map(certificate).collect();
-    for change in &mut new_view.changes {
+    each_change(new_view, |change| {
         change.value.stable = None;
         change.value.prepared.clone_from(&prepared);
-    }
+    });
+}
+
+/// Spoils each view change that a new view rests on.
+fn each_change(new_view: &mut NewView, spoil: impl Fn(&mut Signed<ViewChange>)) {
+    let spoiled = new_view.changes.iter().map(|(node, change)| {
+        let mut change = change.clone();
+        spoil(&mut change);
+        (*node, change)
+    });
+    new_view.changes = spoiled.collect();
 }
 
 type Safe<M> = World<Bounded<M>, Record>;

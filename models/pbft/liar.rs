@@ -25,7 +25,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate::data::NodeSet;
+use quorate::data::{Map, NodeSet};
 use quorate::machine::NodeId;
 use quorate::pbft::{
     Answer, Assignment, Batch, Certificate, Checkpoint, Commit, Digest, Keys, Message, NewView,
@@ -321,7 +321,7 @@ impl Liar {
         for traitor in traitors {
             of.insert(traitor, self.changes(traitor, heard, view));
         }
-        let mut quorums: Vec<Vec<Signed<ViewChange>>> = vec![Vec::new()];
+        let mut quorums: Vec<Map<NodeId, Signed<ViewChange>>> = vec![Map::default()];
         for changes in of.into_values() {
             let longer: Vec<_> = quorums
                 .iter()
@@ -329,7 +329,7 @@ impl Liar {
                 .flat_map(|quorum| {
                     changes.iter().map(move |one| {
                         let mut quorum = quorum.clone();
-                        quorum.push(one.clone());
+                        quorum.insert(one.by, one.clone());
                         quorum
                     })
                 })

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::{Digest, Kind, Proof, Signature, Signed, Statement};
 use super::log::Service;
+use crate::data::Map;
 use crate::kv::{Operation, Reply, Session};
 use crate::machine::NodeId;
 
@@ -163,8 +164,8 @@ pub struct ViewChange {
 pub struct NewView {
     /// v: the view that begins.
     pub view: View,
-    /// V: a quorum that left for it, by node.
-    pub changes: Vec<Signed<ViewChange>>,
+    /// V: a quorum that left for it.
+    pub changes: Map<NodeId, Signed<ViewChange>>,
     /// O: what V obliges the primary to order, by place: a signature under each pre-prepare.
     pub pre_prepares: Vec<(Assignment, Signature)>,
 }

@@ -9,7 +9,8 @@ use super::statements::{
     ViewChange,
 };
 use super::{Event, Pbft};
-use crate::machine::{Outbox, State};
+use crate::data::Map;
+use crate::machine::{NodeId, Outbox, State};
 
 impl<K: Keys> Pbft<K> {
     /// ⟨VIEW-CHANGE, v, n, C, P, i⟩ as this replica's log has it.
@@ -124,17 +125,16 @@ impl<K: Keys> Pbft<K> {
         if state.durable.stance == Stance::Active || !self.is_primary(&state.durable) {
             return;
         }
-        let changes = state.volatile.view_changes.values();
-        let changes = changes.filter(|change| change.value.view == view);
-        let mut changes: Vec<_> = changes.cloned().collect();
+        let left = state.volatile.view_changes.iter();
+        let others = left.filter(|(node, change)| **node != self.me && change.value.view == view);
+        let others = others.take(self.sizes.view_changes.saturating_sub(1));
+        let mut changes: Map<NodeId, Signed<ViewChange>> = others
+            .map(|(node, change)| (*node, change.clone()))
+            .collect();
+        changes.insert(self.me, self.view_change(&state.durable));
         if changes.len() < self.sizes.view_changes {
             return;
         }
-        // Its own is among them, for it came first.
-        changes.retain(|change| change.by != self.me);
-        changes.truncate(self.sizes.view_changes.saturating_sub(1));
-        changes.push(self.view_change(&state.durable));
-        changes.sort_unstable_by_key(|change| change.by);
         let (_, obligations) = self.obligations(&changes);
         let pre_prepares: Vec<(Assignment, Signature)> = obligations
             .into_iter()
@@ -165,16 +165,16 @@ impl<K: Keys> Pbft<K> {
     /// where nothing was prepared, the null request.
     pub fn obligations(
         &self,
-        changes: &[Signed<ViewChange>],
+        changes: &Map<NodeId, Signed<ViewChange>>,
     ) -> (Option<Stable>, Vec<(Sequence, Digest)>) {
         let stable = changes
-            .iter()
+            .values()
             .filter_map(|change| change.value.stable.clone());
         let stable = stable.max_by_key(|stable| stable.checkpoint.sequence);
         let min = stable
             .as_ref()
             .map_or(Sequence::default(), |stable| stable.checkpoint.sequence);
-        let prepared = changes.iter().flat_map(|change| &change.value.prepared);
+        let prepared = changes.values().flat_map(|change| &change.value.prepared);
         let prepared: Vec<Assignment> = prepared.map(|proof| proof.assignment).collect();
         let max = prepared.iter().map(|assignment| assignment.sequence).max();
         let max = max.unwrap_or_default();
@@ -203,14 +203,13 @@ impl<K: Keys> Pbft<K> {
         if is_old || *view == View::default() || new_view.by != self.sizes.primary(*view) {
             return;
         }
-        let by = changes.iter().map(|change| change.by);
-        let distinct = by.clone().zip(by.skip(1)).all(|(one, next)| one < next);
-        let is_quorum = distinct && changes.len() == self.sizes.view_changes;
+        let is_quorum = changes.len() == self.sizes.view_changes;
         if !is_quorum || new_view.by == self.me || !self.keys.is_genuine(&new_view) {
             return;
         }
-        let valid =
-            |change: &Signed<ViewChange>| change.value.view == *view && self.is_valid(change);
+        let valid = |(node, change): (&NodeId, &Signed<ViewChange>)| {
+            change.by == *node && change.value.view == *view && self.is_valid(change)
+        };
         if !changes.iter().all(valid) || !self.is_obliged(&new_view.value) {
             return;
         }
