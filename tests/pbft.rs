@@ -32,7 +32,7 @@ fn promises_hold_in_one_view_when_a_backup_lies() {
 
 #[test]
 fn promises_hold_over_a_view_change_when_the_first_primary_lies() {
-    holds("pbft", "first-primary-lies", 231_445);
+    holds("pbft", "first-primary-lies", 229_076);
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn promises_hold_over_a_view_change_when_a_backup_lies() {
 
 #[test]
 fn promises_hold_over_a_view_change_when_only_clients_lie() {
-    holds("pbft", "nobody-lies", 691_792);
+    holds("pbft", "nobody-lies", 603_567);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn three_replicas_with_quorums_of_three_are_safe() {
 
 #[test]
 fn promises_hold_with_a_crash_beside_a_traitor() {
-    holds("pbft", "crash", 6_038);
+    holds("pbft", "crash", 4_952);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn two_clients_are_answered_rightly_when_a_backup_lies_to_them() {
 
 #[test]
 fn requests_are_executed_when_the_first_primary_is_silent() {
-    holds("pbft", "silent-primary", 1_906);
+    holds("pbft", "silent-primary", 1_331);
 }
 
 #[test]
