@@ -590,7 +590,7 @@ pub fn obligations() -> Result<Vec<Discharged>, String> {
     };
     let mortal = Setting {
         crashes: 1,
-        ..small(1, 1_000)
+        ..Setting::four(3, 1)
     };
     let second = Setting {
         traitors: only(1),
@@ -604,7 +604,7 @@ pub fn obligations() -> Result<Vec<Discharged>, String> {
         of(small(1, 1))?,
         of(mortal)?,
         purge::obligations(|| {
-            let setting = small(2, 1_000);
+            let setting = Setting::four(0, 2);
             clients("purged", &setting, &[&[add()]], Treason::Silent, |right| {
                 right
             })
@@ -644,13 +644,10 @@ pub fn mirrored() -> Result<Vec<symmetry::Discharged>, String> {
     };
     let mut checkpoints = Setting::four(3, 1);
     (checkpoints.interval, checkpoints.requests) = (1, vec![put(4, 1, "A")]);
-    let mut two_views = Setting::four(0, 2);
-    two_views.requests.truncate(1);
     Ok(vec![
         of(Setting::four(0, 1))?,
         of(Setting::four(3, 1))?,
         of(checkpoints)?,
-        of(two_views)?,
         symmetry::obligations(|| {
             let setting = Setting::four(0, 2);
             clients(
