@@ -19,8 +19,8 @@ use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
 use crate::{
-    cap, causal, clock, commit, detector, gossip, lease, merkle, paxos_commit, raft, register,
-    service, singleton, split_brain, store, story, swim, sync,
+    cap, causal, clock, commit, detector, gossip, lease, merkle, paxos_commit, pbft, raft,
+    register, service, singleton, split_brain, store, story, swim, sync,
 };
 
 mod reference;
@@ -462,6 +462,7 @@ pub fn protocols() -> Vec<Protocol> {
     vec![
         register::protocol(),
         raft::protocol(),
+        pbft::protocol(),
         commit::protocol(),
         paxos_commit::protocol(),
         cap::protocol(),

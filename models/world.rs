@@ -79,6 +79,9 @@ pub(crate) type Boundary<M, G> = Arc<dyn Fn(&Snapshot<M, G>) -> bool + Send + Sy
 /// Whether a node is done with a message.
 type Done<M> = Arc<dyn Fn(&Letter<<M as Machine>::Message>, &Node<M>) -> bool + Send + Sync>;
 
+/// Whether an alarm rings in the calm alone: see [`World::rings_late`].
+type Late<M> = Arc<dyn Fn(&<M as Machine>::Timer) -> bool + Send + Sync>;
+
 /// Which messages are dead: see [`World::purging`].
 pub(crate) struct Dead<M: Machine> {
     pub(crate) sender: Done<M>,
@@ -97,6 +100,8 @@ pub struct World<M: Machine, G: Ghost<M>> {
     pub(crate) promises: Vec<Promise<M, G>>,
     pub(crate) boundary: Option<Boundary<M, G>>,
     pub(crate) dead: Option<Dead<M>>,
+    /// Alarms that ring in the calm alone.
+    pub(crate) late: Option<Late<M>>,
     /// Nodes that are alike, kind by kind: see [`World::symmetric`].
     pub(crate) alike: Vec<NodeSet>,
     pub(crate) never: Vec<&'static str>,
@@ -136,6 +141,7 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
             promises: Vec::new(),
             boundary: None,
             dead: None,
+            late: None,
             alike: Vec::new(),
             never: Vec::new(),
             latches: Latches::default(),
@@ -250,6 +256,21 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
             receiver: Arc::new(receiver),
         });
         self
+    }
+
+    /// These alarms ring in the calm alone, and never before.
+    ///
+    /// This takes schedules away from the adversary. It is for alarms at which a node only sends again
+    /// what may arrive again anyhow, or asks for that: without them no state of the nodes is lost.
+    #[must_use]
+    pub fn rings_late(mut self, late: impl Fn(&M::Timer) -> bool + Send + Sync + 'static) -> Self {
+        self.late = Some(Arc::new(late));
+        self
+    }
+
+    /// True if the alarm may ring before the calm.
+    pub(crate) fn may_ring(&self, timer: &M::Timer) -> bool {
+        self.late.as_ref().is_none_or(|late| !late(timer))
     }
 
     /// Says that these nodes are alike: the engine then looks at one of each state's mirror images,
@@ -773,7 +794,7 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
             }
         }
         for (node, content) in (0..).map(NodeId).zip(&last.nodes) {
-            for timer in content.armed() {
+            for timer in content.armed().iter().filter(|timer| self.may_ring(timer)) {
                 let timer = timer.clone();
                 visit(Action::Ring { node, timer });
             }

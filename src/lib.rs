@@ -9,7 +9,7 @@
 //!
 //! | to | there is |
 //! |---|---|
-//! | agree | [`raft`], among nodes that crash |
+//! | agree | [`raft`], among nodes that crash; [`pbft`], among nodes that lie. [`kv`] is what they store |
 //! | commit, all or nothing | [`commit`], which blocks; [`paxos_commit`], which does not |
 //! | store, at one end of CAP or at the other | [`cap`]; [`store`], with a leader and no log |
 //! | converge | [`gossip`], [`causal`], [`sync`]; [`crdt`]: values that converge by themselves |
@@ -37,10 +37,12 @@ pub mod crdt;
 pub mod data;
 pub mod detector;
 pub mod gossip;
+pub mod kv;
 pub mod lease;
 pub mod machine;
 pub mod merkle;
 pub mod paxos_commit;
+pub mod pbft;
 pub mod quorum;
 pub mod raft;
 pub mod register;

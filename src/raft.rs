@@ -40,8 +40,9 @@ mod reading;
 mod replication;
 mod store;
 
-pub use log::{Command, Entry, Index, Log, Position, Session, Term};
-pub use store::{Operation, Reply, Store};
+pub use crate::kv::{Operation, Reply, Session};
+pub use log::{Command, Entry, Index, Log, Position, Term};
+pub use store::Store;
 
 /// How many calls a leader has under way before it refuses more.
 pub const PENDING_MAX: usize = 1024;

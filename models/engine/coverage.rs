@@ -92,7 +92,7 @@ impl<M: Machine, G: Ghost<M>> Space<'_, M, G> {
         }
         for node in 0..self.nodes.len() {
             if let Node::Up { armed, .. } = self.content(number(node)) {
-                for timer in armed {
+                for timer in armed.iter().filter(|timer| self.world.may_ring(timer)) {
                     times.insert(format!("ring {}", variant(timer)), 0);
                 }
             }

@@ -59,7 +59,12 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             return known.clone();
         }
         let whats: Vec<What> = match &*self.nodes.get(node).content {
-            Node::Up { armed, .. } => (0..).zip(armed).map(|(at, _)| What::Timer(at)).collect(),
+            Node::Up { armed, .. } => {
+                let rings = (0..)
+                    .zip(armed)
+                    .filter(|(_, timer)| self.world.may_ring(timer));
+                rings.map(|(at, _)| What::Timer(at)).collect()
+            }
             Node::Down { unflushed, .. } => {
                 let most = u32::try_from(unflushed.len()).expect("few writes since a boot");
                 (0..=most).map(What::Boot).collect()

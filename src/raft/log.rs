@@ -5,8 +5,8 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::store::Operation;
 use crate::data::Seq;
+use crate::kv::{Operation, Session};
 
 /// A term: the reign of at most one leader (§5.1).
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -49,15 +49,6 @@ pub enum Command {
         /// What.
         operation: Operation,
     },
-}
-
-/// A client's name for one of its commands.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Session {
-    /// The client.
-    pub client: u64,
-    /// A count of its commands. A client has one command under way at a time.
-    pub serial: u64,
 }
 
 impl Index {
@@ -169,12 +160,6 @@ impl fmt::Debug for Index {
 impl fmt::Debug for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}@{:?}", self.index, self.term)
-    }
-}
-
-impl fmt::Debug for Session {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "c{}#{}", self.client, self.serial)
     }
 }
 
