@@ -7,7 +7,8 @@ use quorate::machine::{Machine, NodeId};
 use quorate::raft::{Call, Entry, Event, Index, Operation, Position, Reply, Session, Term};
 
 use crate::ghost::Ghost;
-use crate::history::{self, History, OperationId, Specification};
+use crate::history::{self, History, OperationId};
+use crate::kv::OneStore;
 use crate::symmetry::Renaming;
 
 /// One leader and its term.
