@@ -283,17 +283,23 @@ fn what_cannot_be_done_changes_nothing() {
         expected: expected.map(Into::into),
         new: new.into(),
     };
-    assert_eq!(store.execute(&swap(Some("a"), "b")), Reply::Mismatched);
-    assert_eq!(store.execute(&swap(None, "b")), Reply::Done);
-    let increment = Operation::Increment { key: key(), by: 1 };
-    assert_eq!(store.execute(&increment), Reply::NotANumber);
-    let get = Operation::Get { key: key() };
-    assert_eq!(store.execute(&get), Reply::Value(Some("b".into())));
     assert_eq!(
-        store.execute(&Operation::Delete { key: key() }),
+        swap(Some("a"), "b").execute(&mut store.values),
+        Reply::Mismatched
+    );
+    assert_eq!(swap(None, "b").execute(&mut store.values), Reply::Done);
+    let increment = Operation::Increment { key: key(), by: 1 };
+    assert_eq!(increment.execute(&mut store.values), Reply::NotANumber);
+    let get = Operation::Get { key: key() };
+    assert_eq!(
+        get.execute(&mut store.values),
+        Reply::Value(Some("b".into()))
+    );
+    assert_eq!(
+        (Operation::Delete { key: key() }).execute(&mut store.values),
         Reply::Done
     );
-    assert_eq!(store.execute(&get), Reply::Value(None));
+    assert_eq!(get.execute(&mut store.values), Reply::Value(None));
     assert_eq!(store, Store::default());
 }
 
