@@ -74,8 +74,8 @@ enum Commands {
     Status(StatusArguments),
     /// Start three members here, kill some, and show that nothing is lost
     Demo {
-        /// Which protocol
-        #[arg(value_name = "PROTOCOL", default_value = "register", value_parser = protocol)]
+        /// Which protocol; `cap` shows cap-cp and cap-ap side by side
+        #[arg(value_name = "PROTOCOL", default_value = "register", value_parser = protocol_shown)]
         protocol: Protocol,
     },
 }
@@ -267,7 +267,9 @@ fn run_client(arguments: ClientArguments) -> ExitCode {
     };
     match cluster.protocol {
         Protocol::Register => ask_register(&cluster, arguments.question, timeout),
-        Protocol::Raft => ask_members(&cluster, &arguments.question, timeout),
+        Protocol::Raft | Protocol::Store | Protocol::CapCp | Protocol::CapAp => {
+            ask_members(&cluster, &arguments.question, timeout)
+        }
     }
 }
 
@@ -426,6 +428,14 @@ fn member(text: &str) -> Result<Member, String> {
 
 fn protocol(text: &str) -> Result<Protocol, String> {
     Protocol::named(text).map_err(|error| error.to_string())
+}
+
+/// Of which there is a demonstration.
+fn protocol_shown(text: &str) -> Result<Protocol, String> {
+    match text {
+        "cap" => Ok(Protocol::CapCp),
+        name => protocol(name),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -33,6 +33,7 @@ use crate::machine::NodeId;
 use crate::quorum::{QuorumError, Quorums};
 use crate::raft::Raft;
 use crate::register::{Reads, Register};
+use crate::store::Store;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -45,11 +46,23 @@ pub enum Protocol {
     Register,
     /// Raft.
     Raft,
+    /// The strong store.
+    Store,
+    /// The CAP store, consistent.
+    CapCp,
+    /// The CAP store, available.
+    CapAp,
 }
 
 impl Protocol {
     /// All of them, that of who does not say first.
-    pub const ALL: [Self; 2] = [Self::Register, Self::Raft];
+    pub const ALL: [Self; 5] = [
+        Self::Register,
+        Self::Raft,
+        Self::Store,
+        Self::CapCp,
+        Self::CapAp,
+    ];
 
     /// The protocol of this name.
     ///
@@ -68,6 +81,9 @@ impl Protocol {
         match self {
             Self::Register => Register::NAME,
             Self::Raft => Raft::NAME,
+            Self::Store => Store::NAME,
+            Self::CapCp => "cap-cp",
+            Self::CapAp => "cap-ap",
         }
     }
 }

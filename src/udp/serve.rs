@@ -17,9 +17,11 @@ use super::port::{CLIENTS_MAX, Port};
 use super::resp::Value;
 use super::served::Served;
 use super::{random, std};
+use crate::cap::Cap;
 use crate::machine::NodeId;
 use crate::raft::Raft;
 use crate::register::Register;
+use crate::store::Store;
 use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -102,6 +104,8 @@ pub fn serve(
     match cluster.protocol {
         Protocol::Register => run::<Register>(&cluster, &place, start, chaos, stop),
         Protocol::Raft => run::<Raft>(&cluster, &place, start, chaos, stop),
+        Protocol::Store => run::<Store>(&cluster, &place, start, chaos, stop),
+        Protocol::CapCp | Protocol::CapAp => run::<Cap>(&cluster, &place, start, chaos, stop),
     }
 }
 
@@ -126,7 +130,7 @@ fn run<M: Served>(
     let (sender, requests) = sync_channel(REQUESTS_MAX);
     if let Some(listener) = listener {
         let about = About {
-            protocol: M::NAME,
+            protocol: cluster.protocol.name(),
             members: cluster.quorums.members(),
             clients: cluster.clients.clone(),
             chaos: chaos == Chaos::Allowed,
@@ -299,7 +303,7 @@ fn ready_line<M: Served>(cluster: &Cluster, place: &Place, node: &Node<M, Journa
     format!(
         "{} serves {} at {}{clients}, members {}, journal {} ({})",
         place.node,
-        M::NAME,
+        cluster.protocol.name(),
         place.listen,
         cluster.quorums.members(),
         node.disk().path().display(),

@@ -11,8 +11,10 @@ use super::Identity;
 use super::configuration::Cluster;
 use crate::machine::{Machine, NodeId, State};
 
+mod cap;
 mod raft;
 mod register;
+mod store;
 
 /// A machine that members run for clients who are none.
 pub trait Served: Machine {

@@ -488,6 +488,8 @@ fn each_demo_shows_what_it_says_and_leaves_nothing_behind() {
     for (protocol, words) in [
         ("register", "get colour -> blue"),
         ("raft", "INCR n, 100 times -> 400"),
+        ("store", "GET colour -> violet"),
+        ("cap", "every node: GET colour -> "),
     ] {
         let directory = TempDir::new().unwrap();
         let output = demo(directory.path(), protocol).output().unwrap();

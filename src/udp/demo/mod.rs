@@ -26,8 +26,10 @@ use std::sync::mpsc;
 use std::time::Instant;
 use std::{env, fs, process, thread};
 
+mod cap;
 mod raft;
 mod register;
+mod store;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -104,21 +106,31 @@ pub fn demo(protocol: Protocol, executable: &Path) -> Result<(), DemoError> {
     stop_on_signals(&stop).map_err(|error| DemoError::System("handle signals".into(), error))?;
     let directory = Directory::make()
         .map_err(|error| DemoError::System("make a temporary directory".into(), error))?;
-    let mut stage = Stage {
-        executable,
-        cluster: settings(protocol, 3)?
-            .cluster()
-            .map_err(DemoError::Configuration)?,
-        directory: &directory.0,
-        members: BTreeMap::new(),
-        stop,
+    let stage = |protocol: Protocol, place: PathBuf| {
+        fs::create_dir_all(&place)
+            .map_err(|error| DemoError::System("make a directory".into(), error))?;
+        Ok(Stage {
+            executable,
+            cluster: settings(protocol, 3)?
+                .cluster()
+                .map_err(DemoError::Configuration)?,
+            directory: place,
+            members: BTreeMap::new(),
+            stop: Arc::clone(&stop),
+        })
     };
+    let root = directory.0.clone();
     let outcome = match protocol {
-        Protocol::Register => register::show(&mut stage),
-        Protocol::Raft => raft::show(&mut stage),
+        Protocol::Register => register::show(&mut stage(protocol, root)?),
+        Protocol::Raft => raft::show(&mut stage(protocol, root)?),
+        Protocol::Store => store::show(&mut stage(protocol, root)?),
+        Protocol::CapCp | Protocol::CapAp => cap::show(
+            &mut stage(Protocol::CapCp, root.join("cp"))?,
+            &mut stage(Protocol::CapAp, root.join("ap"))?,
+        ),
     };
     // Someone who interrupts at the terminal interrupts the members too: that is what then failed.
-    if outcome.is_err() && stage.stop.load(Ordering::Relaxed) {
+    if outcome.is_err() && stop.load(Ordering::Relaxed) {
         return Err(DemoError::Interrupted);
     }
     outcome?;
@@ -130,7 +142,7 @@ pub fn demo(protocol: Protocol, executable: &Path) -> Result<(), DemoError> {
 struct Stage<'a> {
     executable: &'a Path,
     cluster: Cluster,
-    directory: &'a Path,
+    directory: PathBuf,
     members: BTreeMap<NodeId, Process>,
     stop: Arc<AtomicBool>,
 }

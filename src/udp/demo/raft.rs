@@ -59,12 +59,12 @@ pub(super) fn show(stage: &mut Stage<'_>) -> Result<(), DemoError> {
 }
 
 /// Who leads, once someone does.
-fn leader(stage: &Stage<'_>) -> Result<NodeId, DemoError> {
+pub(super) fn leader(stage: &Stage<'_>) -> Result<NodeId, DemoError> {
     leader_but(stage, None)
 }
 
 /// Who leads, and can: it answers a read, for which it asks a majority.
-fn leader_but(stage: &Stage<'_>, not: Option<NodeId>) -> Result<NodeId, DemoError> {
+pub(super) fn leader_but(stage: &Stage<'_>, not: Option<NodeId>) -> Result<NodeId, DemoError> {
     let started = Instant::now();
     while started.elapsed() < TIMEOUT {
         for node in stage.members.keys().filter(|node| Some(**node) != not) {
