@@ -7,12 +7,13 @@
 //! - **Source.** Castro and Liskov, *Practical Byzantine Fault Tolerance*, OSDI 1999, cited as §;
 //!   Castro, *Practical Byzantine Fault Tolerance*, MIT-LCS-TR-817, 2001, cited as thesis §.
 //! - **Promises.** *Agreement*: no two honest replicas execute different batches at one place, in
-//!   whatever views. *Prepared certificates are unique* per view and place. *Exactly once, in order*:
-//!   an honest replica executes place after place, and no request twice. *Validity*: what is executed
-//!   was signed by a client. *A stable checkpoint is true*: it is the state of honest replicas that
-//!   executed up to it. *Linearizable*: so do clients that wait for f + 1 equal answers see the store.
-//!   *Requests are executed*: once the network is calm, a primary that is silent or lies is replaced,
-//!   and what waits is executed.
+//!   whatever views. *prepared certificates are unique* per view and place. *exactly once, in order*:
+//!   an honest replica executes place after place, and no request twice. *validity*: what is executed
+//!   was signed by a client. *one state*: honest replicas that executed equally much have equal
+//!   stores. *a stable checkpoint is true*: enough honest replicas have executed up to it.
+//!   *linearizable*: so do clients that wait for f + 1 equal answers see the store. *requests are
+//!   executed*: once the network is calm, a primary that is silent or lies is replaced, and what waits
+//!   is executed.
 //! - **Assumes.** At most f of n replicas lie, and n > 3f; clients may lie, too. Signatures cannot be
 //!   forged, and digests do not collide ([`Keys`]). Honest replicas crash, and restart from a disk that
 //!   keeps what it acknowledged.
