@@ -7,10 +7,10 @@ use quorate::data::NodeSet;
 use quorate::kv::{Operation, Reply, Session};
 use quorate::machine::{Input, NodeId, Output, State, Step, boot, step};
 use quorate::pbft::{
-    Assignment, Batch, Call, Certificate, Checkpoint, Commit, Digest, Event, Keys, Kind, Message,
-    NewView, OPERATION_BYTES_MAX, Pbft, PrePrepare, Prepare, Proof, Refusal, Request, Sequence,
-    Service, Signature, Signed, Sizes, Stable, Stance, Statement, Timer, View, ViewChange,
-    Watermarks,
+    Assignment, Batch, Call, Certificate, Checkpoint, Commit, Digest, Durable, Event, Keys, Kind,
+    Message, NewView, OPERATION_BYTES_MAX, Pbft, PrePrepare, Prepare, Proof, Refusal, Request,
+    Sequence, Service, Signature, Signed, Sizes, Stable, Stance, Statement, Timer, View,
+    ViewChange, Watermarks,
 };
 use quorate_models::laws::{self, Move};
 use quorate_models::pbft::{
@@ -440,7 +440,7 @@ fn hears(
 #[test]
 fn what_is_not_signed_by_who_is_said_to_have_said_it_changes_nothing_and_says_nothing() {
     let machine = replica(1);
-    let state = boot(&machine, Default::default()).state;
+    let state = boot(&machine, Durable::default()).state;
     let batch = Batch(vec![increment(9, 1)]);
     let digest = Symbolic::Checked.digest(&batch);
     let mut unsigned = increment(9, 1);
@@ -471,7 +471,7 @@ fn what_is_not_signed_by_who_is_said_to_have_said_it_changes_nothing_and_says_no
 #[test]
 fn orders_are_accepted_from_the_primary_within_the_watermarks_once_a_place() {
     let machine = replica(1);
-    let state = boot(&machine, Default::default()).state;
+    let state = boot(&machine, Durable::default()).state;
     let one = Batch(vec![increment(9, 1)]);
     let other = Batch(vec![increment(8, 1)]);
     for refused in [order(2, 1, &one), order(0, 0, &one), order(0, 5, &one)] {
@@ -496,7 +496,7 @@ fn orders_are_accepted_from_the_primary_within_the_watermarks_once_a_place() {
 #[test]
 fn a_primary_orders_what_waits_in_batches() {
     let machine = replica(0);
-    let mut state = boot(&machine, Default::default()).state;
+    let mut state = boot(&machine, Durable::default()).state;
     let mut ordered = Vec::new();
     for client in [6, 7, 8, 9, 10] {
         let (after, outputs) = hears(
@@ -524,7 +524,7 @@ fn a_primary_orders_what_waits_in_batches() {
 #[test]
 fn calls_that_are_too_large_or_too_many_are_refused_and_say_so() {
     let machine = replica(0);
-    let state = boot(&machine, Default::default()).state;
+    let state = boot(&machine, Durable::default()).state;
     let call = |ticket, value: String| Call {
         ticket,
         session: Session {
@@ -544,7 +544,7 @@ fn calls_that_are_too_large_or_too_many_are_refused_and_say_so() {
             .expect("the disk is well");
         let refusal = outputs.iter().find_map(|output| match output {
             Output::Event(Event::Refused { refusal, .. }) => Some(*refusal),
-            _ => None,
+            Output::Send { .. } | Output::Arm(_) | Output::Disarm(_) | Output::Event(_) => None,
         });
         (state, refusal)
     };

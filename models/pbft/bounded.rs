@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use quorate::data::Map;
 use quorate::machine::{Machine, NodeId, Outbox, Output, State};
 use quorate::pbft::{Call, Durable, Event, Message, Pbft, Sizes, Stance, Timer, View, Volatile};
 
@@ -56,7 +57,7 @@ impl<M: Twin<Pbft<Symbolic>>> Machine for Bounded<M> {
 
     fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
         self.act(state, out, |state, out| {
-            self.inner.on_call(state, call, out)
+            self.inner.on_call(state, call, out);
         });
     }
 
@@ -159,6 +160,6 @@ impl<M: Twin<Pbft<Symbolic>>> Bounded<M> {
     fn forget(durable: &mut Durable, volatile: &mut Volatile) {
         durable.new_view = None;
         volatile.in_vain = 0;
-        volatile.pending = Default::default();
+        volatile.pending = Map::default();
     }
 }

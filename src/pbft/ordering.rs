@@ -8,8 +8,8 @@ use super::statements::{
     Answer, Assignment, Batch, Certificate, Commit, Message, PrePrepare, Prepare, Request,
     Sequence, Stance,
 };
-use super::{Event, PENDING_MAX, Pbft};
-use crate::data::NodeSet;
+use super::{Event, PENDING_MAX, Pbft, Votes};
+use crate::data::{Map, NodeSet};
 use crate::machine::{NodeId, Outbox, State};
 
 impl<K: Keys> Pbft<K> {
@@ -180,7 +180,7 @@ impl<K: Keys> Pbft<K> {
     }
 
     /// The slot that a vote is for, if it still matters.
-    fn slot_of<'a>(&self, durable: &'a Durable, vote: &Assignment) -> Option<&'a Slot> {
+    fn slot_of<'a>(durable: &'a Durable, vote: &Assignment) -> Option<&'a Slot> {
         if durable.stance == Stance::Changing || vote.view != durable.view {
             return None;
         }
@@ -200,7 +200,7 @@ impl<K: Keys> Pbft<K> {
     ) {
         let vote = prepare.value.0;
         let is_backup = self.is_replica(prepare.by) && prepare.by != self.sizes.primary(vote.view);
-        let Some(slot) = self.slot_of(&state.durable, &vote) else {
+        let Some(slot) = Self::slot_of(&state.durable, &vote) else {
             return;
         };
         if slot.stage != Stage::PrePrepared || !is_backup || prepare.by == self.me {
@@ -209,7 +209,7 @@ impl<K: Keys> Pbft<K> {
         if !self.keys.is_genuine(&prepare) {
             return;
         }
-        let votes = (state.volatile.votes).entry_or_insert_with(vote.sequence, Default::default);
+        let votes = (state.volatile.votes).entry_or_insert_with(vote.sequence, Votes::default);
         votes.prepares.insert(prepare.by, prepare.signature);
         self.advance(state, vote.sequence, out);
     }
@@ -222,14 +222,14 @@ impl<K: Keys> Pbft<K> {
         out: &mut Outbox<Self>,
     ) {
         let vote = commit.value.0;
-        if self.slot_of(&state.durable, &vote).is_none()
+        if Self::slot_of(&state.durable, &vote).is_none()
             || !self.is_replica(commit.by)
             || commit.by == self.me
             || !self.keys.is_genuine(&commit)
         {
             return;
         }
-        let votes = (state.volatile.votes).entry_or_insert_with(vote.sequence, Default::default);
+        let votes = (state.volatile.votes).entry_or_insert_with(vote.sequence, Votes::default);
         votes.commits.insert(commit.by);
         self.advance(state, vote.sequence, out);
     }
@@ -278,7 +278,7 @@ impl<K: Keys> Pbft<K> {
             Stage::PrePrepared => {}
             Stage::Prepared => {
                 if let Some(votes) = state.volatile.votes.get_mut(&sequence) {
-                    votes.prepares = Default::default();
+                    votes.prepares = Map::default();
                 }
             }
             Stage::Committed => {
@@ -346,8 +346,8 @@ impl<K: Keys> Pbft<K> {
 
     /// Forgets the votes of a view that is over.
     pub(super) fn forget_view(state: &mut State<Self>) {
-        state.durable.slots = Default::default();
-        state.volatile.votes = Default::default();
+        state.durable.slots = Map::default();
+        state.volatile.votes = Map::default();
     }
 
     /// An order of this replica's view, made again from its log.
