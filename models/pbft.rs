@@ -534,18 +534,6 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
             })
             .says("an honest client asks twice; a backup gives false answers; 1 view")
         }),
-        Claimed::holds_deep(0, 0, || {
-            let setting = Setting::four(3, 1);
-            let lies = Treason::Answering(&[add_reply(5)]);
-            clients(
-                "two-clients",
-                &setting,
-                &[&[add()], &[get()]],
-                lies,
-                |right| right,
-            )
-            .says("two honest clients; a backup gives them false answers; 1 view")
-        }),
         Claimed::holds(1_331, 5_711, || {
             let setting = Setting::four(0, 2);
             clients(
@@ -556,17 +544,6 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
                 |right| right,
             )
             .says("an honest client; the first primary says nothing; 2 views")
-        }),
-        Claimed::holds_deep(0, 0, || {
-            let setting = Setting::four(0, 2);
-            clients(
-                "lying-primary",
-                &setting,
-                &[&[add()]],
-                Treason::Lying(&[add_reply(5)]),
-                |right| right,
-            )
-            .says("an honest client; the first primary lies, and then says nothing; 2 views")
         }),
     ]
 }

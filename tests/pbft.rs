@@ -81,18 +81,8 @@ fn clients_are_answered_rightly_when_a_backup_lies_to_them() {
 }
 
 #[test]
-fn two_clients_are_answered_rightly_when_a_backup_lies_to_them() {
-    holds("pbft", "two-clients", 0);
-}
-
-#[test]
 fn requests_are_executed_when_the_first_primary_is_silent() {
     holds("pbft", "silent-primary", 1_331);
-}
-
-#[test]
-fn requests_are_executed_when_the_first_primary_lied() {
-    holds("pbft", "lying-primary", 0);
 }
 
 #[test]
