@@ -3,6 +3,7 @@
 //! Read [`world`] first, then [`engine`], then a protocol: [`register`].
 pub mod action;
 pub mod audit;
+pub mod bounded;
 pub mod calm;
 pub mod cap;
 pub mod catalogue;

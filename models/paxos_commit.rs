@@ -36,7 +36,7 @@ mod dead;
 mod flaws;
 
 use bounded::{ALIVE, is_alive};
-pub use bounded::{Bounded, CrashStop};
+pub use bounded::{Bounded, CrashStop, LastRound};
 use cluster::{ALL, Acceptors, Cluster, DUO, FIVE, FLEXIBLE, LONE, PAIR, THREE, TRIO};
 use flaws::{Flaw, Flawed};
 
@@ -62,7 +62,7 @@ fn bare<M: Twin<PaxosCommit>>(
 ) -> Model<M> {
     let machines = cluster.all().iter().map(|me| Bounded {
         inner: make(cluster.machine(me)),
-        last,
+        bound: LastRound(last),
     });
     let mut world = World::new(name, machines.collect(), Ledger::default())
         .doors(cluster.doors())

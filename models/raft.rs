@@ -29,7 +29,7 @@ mod dead;
 mod flaws;
 mod past;
 
-pub use bounded::Bounded;
+pub use bounded::{Bounded, LastTerm};
 use dead::Rules;
 use flaws::{Flaw, Flawed};
 pub use past::{Chronicle, Clients, Past, Reign};
@@ -106,7 +106,7 @@ impl Cluster {
         let members = NodeSet::first(self.members);
         let bounded = |me| Bounded {
             inner: make(self.raft(me)),
-            last: Term(self.terms),
+            bound: LastTerm(Term(self.terms)),
         };
         members.iter().map(bounded).collect()
     }

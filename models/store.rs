@@ -24,7 +24,7 @@ mod past;
 mod probe;
 mod spoil;
 
-pub use bounded::{Bounded, CrashStop};
+pub use bounded::{Bounded, CrashStop, LastTerm};
 use conditions::{
     aborted, finishes, leaders, one_leader_per_term, only_the_decided_is_committed, serves,
     survives,
@@ -93,7 +93,7 @@ impl Cluster {
         let members = self.everyone();
         let bounded = |me| Bounded {
             inner: make(Store { me, members }),
-            last: Term(self.terms),
+            bound: LastTerm(Term(self.terms)),
         };
         members.iter().map(bounded).collect()
     }

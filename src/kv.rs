@@ -105,6 +105,18 @@ impl Operation {
         }
     }
 
+    /// How long what a client chose of it is, in bytes: key and values together.
+    pub fn bytes(&self) -> usize {
+        let values = match self {
+            Self::Get { .. } | Self::Delete { .. } | Self::Increment { .. } => 0,
+            Self::Put { value, .. } => value.len(),
+            Self::CompareAndSwap { expected, new, .. } => {
+                new.len() + expected.as_ref().map_or(0, String::len)
+            }
+        };
+        self.key().len() + values
+    }
+
     /// Does it to the values.
     pub fn execute(&self, values: &mut Map<String, String>) -> Reply {
         let key = self.key();

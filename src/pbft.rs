@@ -411,11 +411,10 @@ impl<K: Keys> Pbft<K> {
 
     /// The batch of a digest, if it is known. The null request is known to all.
     fn batch(&self, durable: &Durable, digest: &Digest) -> Option<Batch> {
-        if *digest == self.null() {
-            return Some(Batch::default());
+        match durable.batches.get(digest) {
+            Some((_, batch)) => Some(batch.clone()),
+            None => (*digest == self.null()).then(Batch::default),
         }
-        let (_, batch) = durable.batches.get(digest)?;
-        Some(batch.clone())
     }
 
     /// The digest of the null request.

@@ -7,18 +7,21 @@ use quorate::commit::{Call, Event, Transaction};
 use quorate::machine::{Machine, NodeId, Outbox, State};
 use quorate::paxos_commit::{Durable, Message, PaxosCommit, Phase, Timer, Volatile};
 
+use crate::bounded::{self, Bound};
 use crate::flaw::{Twin, boot, delegate};
 use crate::snapshot::Node;
 
 /// A machine that begins no ballot of a round above the last.
-///
-/// Ballots begin with an alarm and with nothing else. So this is the machine itself, under every
-/// schedule in which that alarm does not ring any more where it would begin a higher round: all states
-/// of the real machine in which no round is higher than that, and the transitions between them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Bounded<M> {
-    pub(super) inner: M,
-    pub(super) last: u64,
+pub type Bounded<M> = bounded::Bounded<M, LastRound>;
+
+/// The last round. Ballots begin with an alarm and with nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LastRound(pub(super) u64);
+
+impl<M: Twin<PaxosCommit>> Bound<M> for LastRound {
+    fn is_beyond(&self, _: &Durable, volatile: &Volatile, timer: &Timer) -> bool {
+        matches!(timer, Timer::Lead(transaction) if self.0 < next_round(volatile, *transaction))
+    }
 }
 
 /// The round of the ballot that the alarm would begin.
@@ -29,71 +32,6 @@ fn next_round(volatile: &Volatile, transaction: Transaction) -> u64 {
             Phase::One { .. } | Phase::Two { .. } => leading.ballot.round().max(1),
         },
         None => 1,
-    }
-}
-
-impl<M: Twin<PaxosCommit>> Machine for Bounded<M> {
-    type Call = Call;
-    type Message = Message;
-    type Timer = Timer;
-    type Event = Event;
-    type Durable = Durable;
-    type Volatile = Volatile;
-
-    fn boot(&self, durable: &mut Durable, out: &mut Outbox<Self>) -> Volatile {
-        boot(&self.inner, durable, out)
-    }
-
-    fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
-        Self::pass(state, out, |state, out| {
-            self.inner.on_call(state, call, out);
-        });
-    }
-
-    fn on_message(
-        &self,
-        state: &mut State<Self>,
-        from: NodeId,
-        message: Message,
-        out: &mut Outbox<Self>,
-    ) {
-        Self::pass(state, out, |state, out| {
-            self.inner.on_message(state, from, message, out);
-        });
-    }
-
-    fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
-        if let Timer::Lead(transaction) = timer
-            && self.last < next_round(&state.volatile, transaction)
-        {
-            return out.arm(timer);
-        }
-        Self::pass(state, out, |state, out| {
-            self.inner.on_timer(state, timer, out);
-        });
-    }
-
-    fn delay(&self, timer: &Timer) -> Range<Duration> {
-        self.inner.delay(timer)
-    }
-
-    fn holds(&self, state: &State<Self>) -> bool {
-        self.inner.holds(&State {
-            durable: state.durable.clone(),
-            volatile: state.volatile.clone(),
-        })
-    }
-}
-
-impl<M: Twin<PaxosCommit>> Bounded<M> {
-    fn pass(
-        state: &mut State<Self>,
-        out: &mut Outbox<Self>,
-        act: impl FnOnce(&mut State<M>, &mut Outbox<M>),
-    ) {
-        for output in delegate::<M, Self>(state, act) {
-            out.push(output);
-        }
     }
 }
 

@@ -424,20 +424,20 @@ fn signatures() -> Vec<Box<dyn Exhibit>> {
             safety("clients-impersonated", &setting, |right| right)
                 .says("the same, and the primary makes up a request")
         }),
-        Claimed::falls(UNIQUE, 4, || {
-            let setting = Setting {
-                keys: Symbolic::Checked,
-                ..Setting::four(0, 1)
-            };
-            flawed(Flaw::PrimaryPrepares, "primary-prepares", &setting)
-                .says("the primary's own prepare counts, beside its order")
-        }),
     ]
 }
 
 /// Votes that are counted wrongly.
 fn votes() -> Vec<Box<dyn Exhibit>> {
     vec![
+        Claimed::falls(UNIQUE, 4, || {
+            flawed(
+                Flaw::PrimaryPrepares,
+                "primary-prepares",
+                &Setting::four(0, 1),
+            )
+            .says("the primary's own prepare counts, beside its order")
+        }),
         Claimed::falls(UNIQUE, 8, || {
             // With five replicas, a quorum is four: three prepares, of which a traitor gives two.
             let setting = Setting::new(Sizes::of(5), traitors(&[0]), 1);

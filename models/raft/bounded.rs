@@ -1,83 +1,19 @@
 //! The bound of the worlds: so many terms.
 
-use std::ops::Range;
-use std::time::Duration;
+use quorate::raft::{Durable, Raft, Term, Timer, Volatile};
 
-use quorate::machine::{Machine, NodeId, Outbox, State};
-use quorate::raft::{Call, Durable, Event, Message, Raft, Term, Timer, Volatile};
-
-use crate::flaw::{Twin, boot, delegate};
+use crate::bounded::{self, Bound};
+use crate::flaw::Twin;
 
 /// A machine whose election alarm is not heard any more once its node is in the last term.
-///
-/// Terms begin with that alarm and with nothing else. So this is the machine itself, under every
-/// schedule in which nobody's election alarm rings in the last term: all states of the real machine
-/// in which no term is higher than that, and the transitions between them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Bounded<M> {
-    pub(super) inner: M,
-    pub(super) last: Term,
-}
+pub type Bounded<M> = bounded::Bounded<M, LastTerm>;
 
-impl<M: Twin<Raft>> Machine for Bounded<M> {
-    type Call = Call;
-    type Message = Message;
-    type Timer = Timer;
-    type Event = Event;
-    type Durable = Durable;
-    type Volatile = Volatile;
+/// The last term. Terms begin with the election alarm and with nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LastTerm(pub(super) Term);
 
-    fn boot(&self, durable: &mut Durable, out: &mut Outbox<Self>) -> Volatile {
-        boot(&self.inner, durable, out)
-    }
-
-    fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
-        Self::pass(state, out, |state, out| {
-            self.inner.on_call(state, call, out);
-        });
-    }
-
-    fn on_message(
-        &self,
-        state: &mut State<Self>,
-        from: NodeId,
-        message: Message,
-        out: &mut Outbox<Self>,
-    ) {
-        Self::pass(state, out, |state, out| {
-            self.inner.on_message(state, from, message, out);
-        });
-    }
-
-    fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
-        if timer == Timer::Election && self.last <= state.durable.term {
-            return out.arm(timer);
-        }
-        Self::pass(state, out, |state, out| {
-            self.inner.on_timer(state, timer, out);
-        });
-    }
-
-    fn delay(&self, timer: &Timer) -> Range<Duration> {
-        self.inner.delay(timer)
-    }
-
-    fn holds(&self, state: &State<Self>) -> bool {
-        self.inner.holds(&State {
-            durable: state.durable.clone(),
-            volatile: state.volatile.clone(),
-        })
-    }
-}
-
-impl<M: Twin<Raft>> Bounded<M> {
-    fn pass(
-        state: &mut State<Self>,
-        out: &mut Outbox<Self>,
-        act: impl FnOnce(&mut State<M>, &mut Outbox<M>),
-    ) {
-        for output in delegate::<M, Self>(state, act) {
-            out.push(output);
-        }
+impl<M: Twin<Raft>> Bound<M> for LastTerm {
+    fn is_beyond(&self, durable: &Durable, _: &Volatile, timer: &Timer) -> bool {
+        *timer == Timer::Election && self.0 <= durable.term
     }
 }

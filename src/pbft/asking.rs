@@ -1,25 +1,10 @@
 //! The client's part (§4.1): ask, and believe what f + 1 replicas say.
 
-use alloc::string::String;
-
 use super::keys::{Keys, Signed};
 use super::statements::{Answer, Message, Request};
 use super::{Call, Event, OPERATION_BYTES_MAX, Pbft, Refusal, Timer, WAITING_MAX, Waiting};
 use crate::data::Map;
-use crate::kv::Operation;
 use crate::machine::{NodeId, Outbox, State};
-
-/// How large the strings of an operation are, in bytes.
-fn bytes(operation: &Operation) -> usize {
-    let rest = match operation {
-        Operation::Get { .. } | Operation::Delete { .. } | Operation::Increment { .. } => 0,
-        Operation::Put { value, .. } => value.len(),
-        Operation::CompareAndSwap { expected, new, .. } => {
-            expected.as_ref().map_or(0, String::len) + new.len()
-        }
-    };
-    operation.key().len() + rest
-}
 
 impl<K: Keys> Pbft<K> {
     /// §4.1: a client asks the primary.
@@ -30,7 +15,7 @@ impl<K: Keys> Pbft<K> {
             operation,
         } = call;
         let waiting = &state.volatile.waiting;
-        let refusal = if OPERATION_BYTES_MAX < bytes(&operation) {
+        let refusal = if OPERATION_BYTES_MAX < operation.bytes() {
             Some(Refusal::TooLarge)
         } else if WAITING_MAX <= waiting.len() || waiting.contains_key(&session.client) {
             // One at a time, or the later one would make the earlier one old.

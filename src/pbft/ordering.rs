@@ -252,8 +252,6 @@ impl<K: Keys> Pbft<K> {
             sequence,
             digest: slot.digest,
         };
-        let votes = state.volatile.votes.get(&sequence).cloned();
-        let votes = votes.unwrap_or_default();
         let mut stage = slot.stage;
         if stage == Stage::PrePrepared {
             let Some(certificate) = self.certificate(state, assignment, slot.pre_prepare) else {
@@ -266,7 +264,8 @@ impl<K: Keys> Pbft<K> {
             out.tell(Event::Prepared { assignment });
         }
         // committed-local: prepared, and 2f + 1 commits, this replica's among them.
-        let mut committed: NodeSet = votes.commits;
+        let votes = state.volatile.votes.get(&sequence);
+        let mut committed = votes.map_or(NodeSet::EMPTY, |votes| votes.commits);
         committed.insert(self.me);
         if stage == Stage::Prepared && self.sizes.commits <= committed.len() {
             stage = Stage::Committed;

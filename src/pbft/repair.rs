@@ -1,6 +1,8 @@
 //! Repair: whoever waits says how far it is, and is sent what it lacks (thesis §5.2).
 
 use super::Pbft;
+use alloc::vec::Vec;
+
 use super::keys::Keys;
 use super::log::{Durable, Stage};
 use super::statements::{Commit, Message, Prepare, Sequence, Stance, View};
@@ -21,10 +23,8 @@ impl<K: Keys> Pbft<K> {
                 out.send(primary, Message::Request(request.clone()));
             }
         }
-        for place in durable.slots.keys() {
-            for to in self.others() {
-                self.send_votes(state, to, *place, out);
-            }
+        for message in self.said(durable) {
+            out.broadcast(self.others(), &message);
         }
     }
 
@@ -37,25 +37,25 @@ impl<K: Keys> Pbft<K> {
         }
     }
 
-    /// What this replica said of a place in its view.
-    fn send_votes(&self, state: &State<Self>, to: NodeId, place: Sequence, out: &mut Outbox<Self>) {
-        let durable = &state.durable;
-        let Some((assignment, order, batch)) = self.order_at(durable, place) else {
-            return;
-        };
-        let Some(batch) = batch else {
-            return; // It has said nothing of what it has not seen.
-        };
-        out.send(to, Message::PrePrepare { order, batch });
-        if !self.is_primary(durable) {
-            let prepare = self.keys.signed(self.me, Prepare(assignment));
-            out.send(to, Message::Prepare(prepare));
+    /// What this replica said of the places in its view. It has said nothing of a batch that it has not
+    /// seen.
+    fn said(&self, durable: &Durable) -> Vec<Message> {
+        let mut said = Vec::new();
+        for (place, slot) in &durable.slots {
+            let Some((assignment, order, Some(batch))) = self.order_at(durable, *place) else {
+                continue;
+            };
+            said.push(Message::PrePrepare { order, batch });
+            if !self.is_primary(durable) {
+                let prepare = self.keys.signed(self.me, Prepare(assignment));
+                said.push(Message::Prepare(prepare));
+            }
+            if slot.stage != Stage::PrePrepared {
+                let commit = self.keys.signed(self.me, Commit(assignment));
+                said.push(Message::Commit(commit));
+            }
         }
-        let slot = durable.slots.get(&place);
-        if slot.is_some_and(|slot| slot.stage != Stage::PrePrepared) {
-            let commit = self.keys.signed(self.me, Commit(assignment));
-            out.send(to, Message::Commit(commit));
-        }
+        said
     }
 
     /// Another replica waits: it is sent what it lacks, as far as it is here.
@@ -100,8 +100,8 @@ impl<K: Keys> Pbft<K> {
             out.send(from, Message::Checkpoint(checkpoint));
         }
         if durable.stance == Stance::Active {
-            for place in durable.slots.keys() {
-                self.send_votes(state, from, *place, out);
+            for message in self.said(durable) {
+                out.send(from, message);
             }
         }
     }

@@ -75,7 +75,7 @@ impl Served for Raft {
             }
             Command::Add { key, by } => Operation::Increment { key, by },
         };
-        let too_long = bytes(&operation) > KEY_BYTES_MAX + VALUE_BYTES_MAX;
+        let too_long = operation.bytes() > KEY_BYTES_MAX + VALUE_BYTES_MAX;
         if too_long {
             return Err(Answer::Refused(alloc::format!(
                 "key and values have at most {} bytes together",
@@ -160,18 +160,6 @@ impl Served for Raft {
             ("commit", volatile.commit.0.to_string()),
             ("keys", volatile.store.values.len().to_string()),
         ]
-    }
-}
-
-/// How long what a client chose of an operation is.
-fn bytes(operation: &Operation) -> usize {
-    let key = operation.key().len();
-    key + match operation {
-        Operation::Get { .. } | Operation::Delete { .. } | Operation::Increment { .. } => 0,
-        Operation::Put { value, .. } => value.len(),
-        Operation::CompareAndSwap { expected, new, .. } => {
-            new.len() + expected.as_ref().map_or(0, String::len)
-        }
     }
 }
 
