@@ -3,15 +3,14 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
-use super::{DemoError, Stage, TIMEOUT, said};
+use super::{DemoError, Stage, eventually, said};
 use crate::data::NodeSet;
 use crate::machine::NodeId;
 use crate::udp::remote::shown;
 use crate::udp::serve::say;
-use crate::udp::std::thread;
 use crate::udp::std::time::Instant;
-use core::time::Duration;
 
 const ALONE: NodeId = NodeId(0);
 const OTHER: NodeId = NodeId(1);
@@ -64,13 +63,12 @@ pub(super) fn show(cp: &mut Stage<'_>, ap: &mut Stage<'_>) -> Result<(), DemoErr
 /// Asks until this is the value, but not for ever.
 fn await_value(stage: &Stage<'_>, node: NodeId, value: &str) -> Result<(), DemoError> {
     let started = Instant::now();
-    while shown(&stage.ask(node, &["GET", "colour"])?) != value {
-        if started.elapsed() > TIMEOUT {
-            return stage.expect(node, &["GET", "colour"], value);
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    said(started, &format!("{node}: GET colour -> {value}"));
+    let asked = format!("{node}: GET colour");
+    eventually(&asked, value, || {
+        let reply = shown(&stage.ask(node, &["GET", "colour"])?);
+        Ok(if reply == value { Ok(()) } else { Err(reply) })
+    })?;
+    said(started, &format!("{asked} -> {value}"));
     Ok(())
 }
 
@@ -94,24 +92,17 @@ fn refuses(stage: &Stage<'_>, words: &[&str]) -> Result<(), DemoError> {
 /// All nodes come to answer alike.
 fn converges(stage: &Stage<'_>) -> Result<(), DemoError> {
     let started = Instant::now();
-    loop {
-        let mut values: [String; 3] = Default::default();
-        for (value, node) in values.iter_mut().zip(stage.nodes()) {
-            *value = shown(&stage.ask(node, &["GET", "colour"])?);
-        }
-        let [first, ..] = &values;
-        let known = ["blue", "red"].contains(&first.as_str());
-        if known && values.iter().all(|value| value == first) {
-            said(started, &format!("every node: GET colour -> {first}"));
-            return Ok(());
-        }
-        if started.elapsed() > TIMEOUT {
-            return Err(DemoError::Replied {
-                asked: "every node: GET colour".into(),
-                promised: "by one value".into(),
-                reply: values.join(", "),
-            });
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
+    let asked = "every node: GET colour";
+    let value = eventually(asked, "by one value", || {
+        let values = stage.nodes().into_iter();
+        let values = values.map(|node| Ok(shown(&stage.ask(node, &["GET", "colour"])?)));
+        let mut values: Vec<String> = values.collect::<Result<_, DemoError>>()?;
+        values.dedup();
+        Ok(match values.as_slice() {
+            [one] if ["blue", "red"].contains(&one.as_str()) => Ok(one.clone()),
+            _ => Err(values.join(", ")),
+        })
+    })?;
+    said(started, &format!("{asked} -> {value}"));
+    Ok(())
 }

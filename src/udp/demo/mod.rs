@@ -236,22 +236,14 @@ impl Stage<'_> {
     fn await_error(&self, node: NodeId, words: &[&str], error: &str) -> Result<(), DemoError> {
         let started = Instant::now();
         let asked = format!("{node}: {}", words.join(" "));
-        loop {
+        let reply = eventually(&asked, error, || {
             let value = self.ask(node, words)?;
             let reply = shown(&value);
-            if matches!(value, Value::Error(_)) && reply.starts_with(error) {
-                said(started, &format!("{asked} -> {reply}"));
-                return Ok(());
-            }
-            if started.elapsed() > TIMEOUT {
-                return Err(DemoError::Replied {
-                    asked,
-                    promised: error.into(),
-                    reply,
-                });
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
+            let is_it = matches!(value, Value::Error(_)) && reply.starts_with(error);
+            Ok(if is_it { Ok(reply) } else { Err(reply) })
+        })?;
+        said(started, &format!("{asked} -> {reply}"));
+        Ok(())
     }
 
     /// Cuts all links between `side` and the others.
@@ -391,6 +383,29 @@ fn settings(protocol: Protocol, count: u64) -> Result<Settings, DemoError> {
         members: Some(members.collect()),
         ..Settings::default()
     })
+}
+
+/// Attempts it again and again, but not for ever. An attempt gives what it was to give, or else the reply
+/// that it got.
+fn eventually<T>(
+    asked: &str,
+    promised: &str,
+    mut attempt: impl FnMut() -> Result<Result<T, String>, DemoError>,
+) -> Result<T, DemoError> {
+    let started = Instant::now();
+    loop {
+        match attempt()? {
+            Ok(given) => return Ok(given),
+            Err(reply) if started.elapsed() > TIMEOUT => {
+                return Err(DemoError::Replied {
+                    asked: asked.into(),
+                    promised: promised.into(),
+                    reply,
+                });
+            }
+            Err(_) => thread::sleep(Duration::from_millis(5)),
+        }
+    }
 }
 
 fn said(started: Instant, what: &str) {

@@ -3,15 +3,13 @@
 use alloc::format;
 use alloc::string::ToString;
 
-use super::{DemoError, Stage, TIMEOUT, said};
+use super::{DemoError, Stage, eventually, said};
 use crate::data::NodeSet;
 use crate::machine::NodeId;
 use crate::udp::remote::shown;
 use crate::udp::resp::Value;
 use crate::udp::serve::say;
-use crate::udp::std::thread;
 use crate::udp::std::time::Instant;
-use core::time::Duration;
 
 const INCREMENTS: i64 = 100;
 
@@ -66,20 +64,16 @@ pub(super) fn leader(stage: &Stage<'_>) -> Result<NodeId, DemoError> {
 /// Who leads, and can: it answers a read, for which it asks a majority.
 pub(super) fn leader_but(stage: &Stage<'_>, not: Option<NodeId>) -> Result<NodeId, DemoError> {
     let started = Instant::now();
-    while started.elapsed() < TIMEOUT {
+    let leader = eventually("every member", "by one that leads", || {
         for node in stage.members.keys().filter(|node| Some(**node) != not) {
             if !matches!(stage.ask(*node, &["GET", "n"])?, Value::Error(_)) {
-                said(started, &format!("{node} leads"));
-                return Ok(*node);
+                return Ok(Ok(*node));
             }
         }
-        thread::sleep(Duration::from_millis(10));
-    }
-    Err(DemoError::Replied {
-        asked: "every member".into(),
-        promised: "by one that leads".into(),
-        reply: "by none".into(),
-    })
+        Ok(Err("by none".into()))
+    })?;
+    said(started, &format!("{leader} leads"));
+    Ok(leader)
 }
 
 /// Counts on, each increment done once.
