@@ -558,7 +558,7 @@ fn picture(format: Picture) -> Result<ExitCode, String> {
             let json = serde_json::to_string_pretty(&matrix).map_err(|error| error.to_string())?;
             println!("{json}");
         }
-        Picture::Svg => println!("{}", matrix.svg()),
+        Picture::Svg => print!("{}", matrix.svg()),
     }
     Ok(ExitCode::SUCCESS)
 }
