@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::Identity;
 use super::configuration::Cluster;
 use crate::machine::{Machine, NodeId, State};
+use crate::raft::MemberChange;
 
 mod cap;
 mod raft;
@@ -93,6 +94,10 @@ pub enum Command {
         /// How much.
         by: i64,
     },
+    /// Let the members be others. For operators.
+    Members(MemberChange),
+    /// Let another member lead. For operators.
+    HandOver(NodeId),
 }
 
 impl Command {
@@ -103,7 +108,9 @@ impl Command {
             Self::Set { .. }
             | Self::CompareAndSwap { .. }
             | Self::Delete { .. }
-            | Self::Add { .. } => false,
+            | Self::Add { .. }
+            | Self::Members(_)
+            | Self::HandOver(_) => false,
         }
     }
 
@@ -115,6 +122,8 @@ impl Command {
             Self::CompareAndSwap { .. } => "compare-and-swap",
             Self::Delete { .. } => "delete",
             Self::Add { .. } => "increment",
+            Self::Members(_) => "change of members",
+            Self::HandOver(_) => "transfer of leadership",
         }
     }
 }
