@@ -81,9 +81,17 @@ fn first_fall<M: Machine, G: Ghost<M>>(
         let broken = world
             .promises()
             .iter()
-            .find(|promise| promise.kind != Kind::Sometimes && !world.is_met(promise, state));
+            .find(|promise| falls_in_states(promise.kind) && !world.is_met(promise, state));
         broken.map(|promise| (at, promise.name))
     })
+}
+
+/// True if it is states that break such a promise.
+fn falls_in_states(kind: Kind) -> bool {
+    match kind {
+        Kind::Always | Kind::Recovers { .. } => true,
+        Kind::Sometimes | Kind::Eventually => false,
+    }
 }
 
 fn width<M: Machine, G: Ghost<M>>(world: &World<M, G>) -> usize {
