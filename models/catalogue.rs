@@ -377,6 +377,9 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
         // stateright counts every mirror image.
         let counts = (!world.is_symmetric()).then_some((found.unique, found.generated));
         let surprise = self.surprise(&verdict, counts, refuted.map(|(.., story)| story));
+        // It does not look at runs.
+        let is_of_runs = world.promises().iter().any(|p| p.kind == Kind::Eventually);
+        let surprise = surprise.filter(|_| refuted.is_some() || !is_of_runs);
         Report {
             world: world.name().into(),
             claim: self.claim,
