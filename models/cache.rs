@@ -147,7 +147,7 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Past {
                 let current = self.current();
                 let ticks = self.ticks.entry_or_insert_with(node, VecDeque::new);
                 ticks.push_front(current);
-                ticks.truncate(KEPT_TICKS as usize + 2);
+                ticks.truncate(KEPT_TICKS as usize + 1);
             }
             Event::Stored {
                 from,

@@ -30,7 +30,6 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::Map;
 use crate::machine::{self, Machine, NodeId, Outbox, State};
 
 /// One node: the server, or a client.
@@ -110,7 +109,7 @@ pub enum Event {
         /// The caller's name for the call.
         ticket: u64,
     },
-    /// To the application: the server is not asked, or this call is under way.
+    /// To the application: the server is not asked, or a call is under way: a client does one thing at a time.
     Refused {
         /// The caller's name for the call.
         ticket: u64,
@@ -146,8 +145,8 @@ impl machine::Durable for Durable {
 pub struct Volatile {
     /// At the server: what is tried in this slot.
     pub slot: BTreeSet<(NodeId, u64)>,
-    /// At a client: its calls, by their tickets.
-    pub calls: Map<u64, Stage>,
+    /// At a client: the call under way, by its ticket, and how far it is.
+    pub call: Option<(u64, Stage)>,
 }
 
 /// How far a call is.
@@ -172,7 +171,7 @@ impl Machine for Backoff {
     }
 
     fn on_call(&self, state: &mut State<Self>, Call { ticket }: Call, out: &mut Outbox<Self>) {
-        if self.me == self.server || state.volatile.calls.contains_key(&ticket) {
+        if self.me == self.server || state.volatile.call.is_some() {
             return out.tell(Event::Refused { ticket });
         }
         Self::attempt(self.server, &mut state.volatile, (ticket, 0), out);
@@ -203,7 +202,7 @@ impl Machine for Backoff {
         match timer {
             Timer::Slot => Self::on_slot(state, out),
             Timer::Again(ticket, doublings) => {
-                if state.volatile.calls.get(&ticket) == Some(&Stage::Waits(doublings)) {
+                if state.volatile.call == Some((ticket, Stage::Waits(doublings))) {
                     let doublings = self.doublings_max.min(doublings + 1);
                     Self::attempt(self.server, &mut state.volatile, (ticket, doublings), out);
                 }
@@ -223,9 +222,9 @@ impl Machine for Backoff {
     }
 
     fn holds(&self, state: &State<Self>) -> bool {
-        state.volatile.calls.values().all(|stage| {
+        state.volatile.call.is_none_or(|(_, stage)| {
             let (Stage::Tries(doublings) | Stage::Waits(doublings)) = stage;
-            *doublings <= self.doublings_max
+            doublings <= self.doublings_max
         })
     }
 }
@@ -237,7 +236,7 @@ impl Backoff {
         (ticket, doublings): (u64, u32),
         out: &mut Outbox<Self>,
     ) {
-        volatile.calls.insert(ticket, Stage::Tries(doublings));
+        volatile.call = Some((ticket, Stage::Tries(doublings)));
         out.send(server, Message::Try { ticket });
         out.arm(Timer::Lost(ticket));
     }
@@ -273,7 +272,7 @@ impl Backoff {
     }
 
     fn on_done(volatile: &mut Volatile, ticket: u64, out: &mut Outbox<Self>) {
-        let Some(stage) = volatile.calls.remove(&ticket) else {
+        let Some((_, stage)) = volatile.call.take_if(|(under_way, _)| *under_way == ticket) else {
             return;
         };
         match stage {
@@ -285,10 +284,13 @@ impl Backoff {
 
     /// It came to nothing, or that is what it looks like. Only one that is under way can.
     fn back_off(volatile: &mut Volatile, ticket: u64, out: &mut Outbox<Self>) {
-        let Some(Stage::Tries(doublings)) = volatile.calls.get(&ticket).copied() else {
+        let Some((under_way, Stage::Tries(doublings))) = volatile.call else {
             return;
         };
-        volatile.calls.insert(ticket, Stage::Waits(doublings));
+        if under_way != ticket {
+            return;
+        }
+        volatile.call = Some((ticket, Stage::Waits(doublings)));
         out.disarm(Timer::Lost(ticket));
         out.tell(Event::Waits { ticket, doublings });
         out.arm(Timer::Again(ticket, doublings));

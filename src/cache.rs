@@ -16,7 +16,7 @@
 //!   (`stale-if-error`).
 //! - **Promises.** *its age is true*: a value that is said to be `a` ticks old was the store's less than
 //!   `a + 1` ticks ago. *its bound is kept*: who did not allow it is told no value that is older than the
-//!   lifetime, and who did none that is older than that. *current means current*: what is said to be the
+//!   lifetime, and who did is told none that is older than that. *current means current*: what is said to be the
 //!   store's own answer is at least as new as what the store had when the call was made. *everywhere is
 //!   everywhere*: once a put is said to be everywhere, no later get returns anything older. *a cache never
 //!   goes back*: no get at a cache returns an older value than a get before it. *what was put*: a value is
@@ -263,7 +263,7 @@ pub enum Event {
 /// How far an answer may be behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Age {
-    /// It is the store's answer to this very call.
+    /// It is the store's answer to what was asked after this call was made.
     Current,
     /// It was asked for so many ticks ago: it was the store's less than one tick more ago.
     Ticks(u32),

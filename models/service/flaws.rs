@@ -124,7 +124,7 @@ impl Machine for Flawed {
     }
 
     fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
-        let Timer::Attempt(ticket) = timer else {
+        let Timer::Attempt(ticket, _) = timer else {
             let said = delegate(state, |state, out| self.right.on_timer(state, timer, out));
             return self.say(said, out);
         };
@@ -174,7 +174,7 @@ impl Flawed {
     fn say(&self, said: Vec<Output<Self>>, out: &mut Outbox<Self>) {
         for mut output in said {
             match (self.flaw, &mut output) {
-                (Flaw::NoTimeout, Output::Arm(Timer::Attempt(_))) => continue,
+                (Flaw::NoTimeout, Output::Arm(Timer::Attempt(..))) => continue,
                 (
                     Flaw::FreshNames,
                     Output::Send {
@@ -240,7 +240,7 @@ impl Flawed {
                             },
                         ..
                     },
-                ) => *sum = state.durable.sum,
+                ) => *sum = state.durable.state,
                 _ => {}
             }
             out.push(output);
@@ -293,6 +293,6 @@ impl Flawed {
             request: pending.request,
         };
         out.send(self.right.server, message);
-        out.arm(Timer::Attempt(ticket));
+        out.arm(Timer::Attempt(ticket, pending.attempt));
     }
 }

@@ -39,7 +39,7 @@ pub enum Waiting {
         key: String,
         /// For the answer to this request, or to a later one.
         since: u64,
-        /// What was asked for.
+        /// Whether that was made after the call, so that its answer is the store's own.
         need: Need,
         /// What else will do.
         fallback: Fallback,
@@ -68,12 +68,15 @@ impl Cache {
             return out.tell(got(ticket, entry, Age::Ticks(entry.ticks)));
         }
         let asked = volatile.asked.get(&key).copied();
-        let since = match (need, asked) {
+        let (since, need) = match (need, asked) {
             // One request for all who ask for the same.
-            (Need::Cached, Some(asked)) => asked.number,
+            (Need::Cached, Some(asked)) => (asked.number, Need::Cached),
             // What was asked for before this call may have been answered before it.
-            (Need::Current, Some(_)) => volatile.requests + 1,
-            (Need::Cached | Need::Current, None) => self.ask(state, &key, Version::default(), out),
+            (Need::Current, Some(_)) => (volatile.requests + 1, Need::Current),
+            (Need::Cached | Need::Current, None) => {
+                let number = self.ask(state, &key, Version::default(), out);
+                (number, Need::Current)
+            }
         };
         let waiting = Waiting::Get {
             key,
@@ -209,8 +212,8 @@ impl Cache {
             .map(|(ticket, _)| *ticket)
             .collect();
         for ticket in tickets {
-            if let Some(Waiting::Get { since, .. }) = waiting.get_mut(&ticket) {
-                *since = number;
+            if let Some(Waiting::Get { since, need, .. }) = waiting.get_mut(&ticket) {
+                (*since, *need) = (number, Need::Current);
             }
         }
         state.volatile.waiting = waiting;
