@@ -399,38 +399,42 @@ const TWO_CURRENT: Scripts = &[&[Ask::Put], &[CURRENTLY, CURRENTLY]];
 
 fn worlds() -> Vec<Box<dyn Exhibit>> {
     vec![
-        Claimed::holds(0, 0, || {
+        Claimed::holds(9_555, 35_943, || {
             let world = right("one-cache", 1, PUT_AND_GETS);
             let world = world.says("a cache; one client puts, another gets twice");
             let world = shows(world, "a put is everywhere", Sight::Everywhere);
             let world = shows(world, "a put is not everywhere", Sight::NotEverywhere);
-            shows(world, "a get is behind, and within its bound", Sight::Behind)
+            shows(
+                world,
+                "a get is behind, and within its bound",
+                Sight::Behind,
+            )
         }),
-        Claimed::holds(0, 0, || {
+        Claimed::holds(401_305, 2_269_333, || {
             let world = right("two-caches", 2, PUT_THEN_GET);
             let world = world.says("two caches; one client puts and then gets, another gets");
             shows(world, "a put is everywhere", Sight::Everywhere)
         }),
-        Claimed::holds(0, 0, || {
+        Claimed::holds(21_659, 95_585, || {
             let world = right("current", 1, PUT_AND_CURRENT);
             let world = world.says(
                 "a cache; one client puts, one gets what it has, and one asks for the store's own answer",
             );
             shows(world, "a get is not answered", Sight::Unanswered)
         }),
-        Claimed::holds(0, 0, || {
+        Claimed::holds(10_686, 40_228, || {
             let world = right("falls-back", 1, PUT_AND_OLD);
             let world = world.says(
                 "a cache; one client puts, another gets, and then takes an older value if need be",
             );
             shows(world, "a get falls back", Sight::FellBack)
         }),
-        Claimed::holds(0, 0, || {
+        Claimed::holds(50_790, 209_649, || {
             right("crash", 1, PUT_AND_OLD)
                 .says("the same, and one crash of any")
                 .crashes(NodeSet::first(2), 1)
         }),
-        Claimed::holds(0, 0, || {
+        Claimed::holds(25_785, 131_951, || {
             right("two-puts", 2, TWO_PUTS)
                 .says("two caches, two clients that put; one crash of any")
                 .crashes(NodeSet::first(3), 1)
@@ -440,56 +444,63 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
 
 fn flaws() -> Vec<Box<dyn Exhibit>> {
     vec![
-        Claimed::falls(EVERYWHERE, 0, || {
-            flawed(Flaw::StaleSet, "stale-set", 1, PUT_AND_GETS)
-                .says("what was asked for before the cache let go is kept when it comes: a stale set")
+        Claimed::falls(EVERYWHERE, 9, || {
+            flawed(Flaw::StaleSet, "stale-set", 1, PUT_AND_GETS).says(
+                "what was asked for before the cache let go is kept when it comes: a stale set",
+            )
         }),
-        Claimed::falls(EVERYWHERE, 0, || {
+        Claimed::falls(EVERYWHERE, 7, || {
             flawed(Flaw::AtOnce, "said-at-once", 1, PUT_AND_GETS)
                 .says("a put is said to be everywhere before caches have let go")
         }),
-        Claimed::falls(EVERYWHERE, 0, || {
+        Claimed::falls(EVERYWHERE, 8, || {
             flawed(Flaw::SilentIsGone, "silent-is-gone", 1, PUT_AND_GETS)
                 .says("a cache that does not answer in time is taken for empty")
         }),
-        Claimed::falls(AGE, 0, || {
+        Claimed::falls(AGE, 7, || {
             flawed(Flaw::AgeFromAnswer, "age-from-answer", 1, PUT_AND_GETS)
                 .says("the age is counted from the answer, not from the asking")
         }),
-        Claimed::falls(AGE, 0, || {
+        Claimed::falls(AGE, 7, || {
             flawed(Flaw::NeverAges, "never-ages", 1, PUT_AND_GETS)
                 .says("what the cache has stays as young as it was")
         }),
-        Claimed::falls(BOUND, 0, || {
+        Claimed::falls(BOUND, 5, || {
             flawed(Flaw::Unasked, "falls-back-unasked", 1, GETS)
                 .says("when the store is silent, whoever asks gets what there is")
         }),
-        Claimed::falls(BOUND, 0, || {
+        Claimed::falls(BOUND, 6, || {
             flawed(Flaw::TooOld, "falls-back-too-far", 1, GET_AND_FRESH)
                 .says("who allows something older gets whatever there is")
         }),
-        Claimed::falls(CURRENT, 0, || {
+        Claimed::falls(CURRENT, 7, || {
             flawed(Flaw::SaysCurrent, "says-current", 1, PUT_AND_OLD)
                 .says("what is there when the store is silent is passed off as its answer")
         }),
-        Claimed::falls(CURRENT, 0, || {
-            flawed(Flaw::JoinsAny, "joins-any", 1, PUT_AND_CURRENT)
-                .says("who wants the store's own answer gets one that was asked for before the call")
+        Claimed::falls(CURRENT, 6, || {
+            flawed(Flaw::JoinsAny, "joins-any", 1, PUT_AND_CURRENT).says(
+                "who wants the store's own answer gets one that was asked for before the call",
+            )
         }),
-        Claimed::falls(CURRENT, 0, || {
-            flawed(Flaw::IncarnationForgotten, "incarnation-forgotten", 1, TWO_CURRENT)
-                .says("after a restart the names of requests begin anew")
-                .crashes(NodeSet::first(2), 1)
+        Claimed::falls(CURRENT, 8, || {
+            flawed(
+                Flaw::IncarnationForgotten,
+                "incarnation-forgotten",
+                1,
+                TWO_CURRENT,
+            )
+            .says("after a restart the names of requests begin anew")
+            .crashes(NodeSet::first(2), 1)
         }),
-        Claimed::falls(NEVER_BACK, 0, || {
+        Claimed::falls(NEVER_BACK, 8, || {
             flawed(Flaw::AnyAnswer, "any-answer", 1, TWO_CURRENT)
                 .says("an answer to an earlier request will do")
         }),
-        Claimed::falls(DONE_ONCE, 0, || {
+        Claimed::falls(DONE_ONCE, 3, || {
             flawed(Flaw::PutsAgain, "puts-again", 1, PUT_ALONE)
                 .says("the store puts what arrives, as often as it arrives")
         }),
-        Claimed::falls(CALLS_RETURN, 0, || {
+        Claimed::falls(CALLS_RETURN, 1, || {
             flawed(Flaw::NoPatience, "no-patience", 1, PUT_AND_GET)
                 .says("the store is waited for without end")
         }),
@@ -498,7 +509,7 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
 
 /// The right machine where something that it assumes is taken away.
 fn weakened() -> Vec<Box<dyn Exhibit>> {
-    vec![Claimed::falls(WHAT_WAS_PUT, 0, || {
+    vec![Claimed::falls(WHAT_WAS_PUT, 6, || {
         world("lying-disk", 1, TWO_PUTS, |right| right)
             .says("a disk forgets what it acknowledged, and the store gives its version to another value")
             .crashes(NodeSet::first(1), 1)
@@ -514,9 +525,6 @@ fn weakened() -> Vec<Box<dyn Exhibit>> {
 pub fn obligations() -> Result<Vec<Discharged>, String> {
     Ok(vec![
         purge::obligations(|| right("purged", 1, PUT_AND_GET))?,
-        purge::obligations(|| {
-            right("purged", 1, PUT_ALONE)
-                .crashes(NodeSet::first(2), 1)
-        })?,
+        purge::obligations(|| right("purged", 1, PUT_ALONE).crashes(NodeSet::first(2), 1))?,
     ])
 }

@@ -6,8 +6,8 @@ use std::fmt;
 use quorate::data::{Map, NodeSet};
 use quorate::machine::{Machine, NodeId};
 use quorate::service::{
-    Add, BreakerLimits, Call, Counting, Event, Message, Outcome, Refusal, Request, RetryLimits, Service,
-    Session, Stage, Tenant,
+    Add, BreakerLimits, Call, Counting, Event, Message, Outcome, Refusal, Request, RetryLimits,
+    Service, Session, Stage, Tenant,
 };
 
 use crate::catalogue::{Claimed, Exhibit, Protocol};

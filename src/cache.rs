@@ -300,11 +300,10 @@ impl machine::Durable for Durable {
             changes.push(Change::Booted(self.incarnation));
         }
         let values = self.values.changed_since(&older.values);
-        changes.extend(
-            values.map(|(key, (version, value))| {
+        changes
+            .extend(values.map(|(key, (version, value))| {
                 Change::Value(key.clone(), *version, value.clone())
-            }),
-        );
+            }));
         let latest = self.latest.changed_since(&older.latest);
         changes.extend(latest.map(|(node, request)| Change::Latest(*node, *request)));
         changes

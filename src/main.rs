@@ -16,11 +16,11 @@ use std::{env, io};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
-use quorate::udp::client::{Client, ClientError};
-use quorate::udp::configuration::{Cluster, ConfigurationError, Member, Protocol, Settings};
 use quorate::service::Tenant;
 use quorate::udp::caller::counters::Log;
 use quorate::udp::caller::{CallError, Caller, Policy};
+use quorate::udp::client::{Client, ClientError};
+use quorate::udp::configuration::{Cluster, ConfigurationError, Member, Protocol, Settings};
 use quorate::udp::demo::{Show, demo};
 use quorate::udp::remote::{Remote, shown};
 use quorate::udp::resp::Value;
@@ -277,7 +277,11 @@ fn run_client(arguments: ClientArguments) -> ExitCode {
     match cluster.protocol {
         Protocol::Register => ask_register(&cluster, arguments.question, timeout),
         Protocol::Raft | Protocol::Store | Protocol::CapCp | Protocol::CapAp => {
-            let log = if arguments.verbose { Log::All } else { Log::Off };
+            let log = if arguments.verbose {
+                Log::All
+            } else {
+                Log::Off
+            };
             ask_members(&cluster, &arguments.question, timeout, log)
         }
     }
@@ -324,12 +328,7 @@ fn ask_register(cluster: &Cluster, question: Question, timeout: Duration) -> Exi
 }
 
 /// Over TCP, as one of a caller's clients: it has the retries and the names that make them safe.
-fn ask_members(
-    cluster: &Cluster,
-    question: &Question,
-    timeout: Duration,
-    log: Log,
-) -> ExitCode {
+fn ask_members(cluster: &Cluster, question: &Question, timeout: Duration, log: Log) -> ExitCode {
     let words: Vec<&str> = match question {
         Question::Get { key } => vec!["GET", key],
         Question::Put { key, value } => vec!["SET", key, value],

@@ -10,27 +10,27 @@ use quorate_models::testing::{audits, discharges, holds, refutes};
 
 #[test]
 fn every_promise_holds_when_there_is_room() {
-    holds("batch", "roomy", 0);
+    holds("batch", "roomy", 821);
 }
 
 #[test]
 fn every_promise_holds_when_a_batch_is_done_in_part() {
-    holds("batch", "partial", 0);
+    holds("batch", "partial", 1_015);
 }
 
 #[test]
 fn every_promise_holds_when_an_item_is_refused_for_good() {
-    holds("batch", "too-long", 0);
+    holds("batch", "too-long", 655);
 }
 
 #[test]
 fn every_promise_holds_with_two_batchers() {
-    holds("batch", "two-batchers", 0);
+    holds("batch", "two-batchers", 8_413);
 }
 
 #[test]
 fn every_promise_holds_with_two_crashes() {
-    holds("batch", "crash", 0);
+    holds("batch", "crash", 2_043);
 }
 
 #[test]

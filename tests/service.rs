@@ -4,8 +4,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use quorate::machine::{Input, NodeId};
 use quorate::service::{
-    Add, Breaker, BreakerLimits, Budget, Bulkhead, Call, Counting, Message, Outcome, Permit, RECORDS_MAX,
-    Request, RetryLimits, Seen, Service, Session, Sessions, Stage, Tenant, Timer,
+    Add, Breaker, BreakerLimits, Budget, Bulkhead, Call, Counting, Message, Outcome, Permit,
+    RECORDS_MAX, Request, RetryLimits, Seen, Service, Session, Sessions, Stage, Tenant, Timer,
 };
 use quorate_models::laws::{self, Move};
 use quorate_models::service;
@@ -395,7 +395,10 @@ fn one_move() -> impl Strategy<Value = Move<Service>> {
         tenant: Tenant(tenant),
         request,
     });
-    let timer = prop_oneof![(0_u64..4, 1_u32..4).prop_map(|(ticket, attempt)| Timer::Attempt(ticket, attempt)), Just(Timer::Cool)];
+    let timer = prop_oneof![
+        (0_u64..4, 1_u32..4).prop_map(|(ticket, attempt)| Timer::Attempt(ticket, attempt)),
+        Just(Timer::Cool)
+    ];
     prop_oneof![
         4 => call.prop_map(|call| Move::Input(Input::Call(call))),
         4 => (0_u64..3, message()).prop_map(|(from, message)| {

@@ -67,8 +67,7 @@ impl Machine for Flawed {
     ) {
         match (self.flaw, message) {
             (Flaw::NoRecord, Message::Try { .. }) => state.durable = Durable::default(),
-            (Flaw::AtOnce, Message::Overlapped { ticket })
-                if matches!(state.volatile.call, Some((call, _)) if call == ticket) =>
+            (Flaw::AtOnce, Message::Overlapped { ticket }) if matches!(state.volatile.call, Some((call, _)) if call == ticket) =>
             {
                 return out.send(from, Message::Try { ticket });
             }

@@ -8,9 +8,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use quorate::batch::{
-    Batch, Batcher, Call, Durable, Event, Message, Outcome, Timer, Volatile,
-};
+use quorate::batch::{Batch, Batcher, Call, Durable, Event, Message, Outcome, Timer, Volatile};
 use quorate::machine::{Machine, NodeId, Outbox, Output, State};
 
 use crate::flaw::{boot, delegate};

@@ -131,7 +131,13 @@ impl Machine for Flawed {
             state.volatile.waiting = before.waiting;
             state.volatile.requests = before.requests;
             let fetches = |output: &Output<Self>| {
-                matches!(output, Output::Send { message: Message::Fetch { .. }, .. })
+                matches!(
+                    output,
+                    Output::Send {
+                        message: Message::Fetch { .. },
+                        ..
+                    }
+                )
             };
             said.retain(|output| !fetches(output));
         }

@@ -330,7 +330,11 @@ impl Client<'_> {
             };
             may_be_done |= error == CallError::Unknown;
             if Instant::now() >= until {
-                return Err(if may_be_done { CallError::Unknown } else { error });
+                return Err(if may_be_done {
+                    CallError::Unknown
+                } else {
+                    error
+                });
             }
             // A moment, so that one who is refused at once does not ask without a pause.
             thread::sleep(PAUSE);

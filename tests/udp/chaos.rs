@@ -21,13 +21,19 @@ fn five_hundred_increments_are_each_done_once_whoever_is_killed() {
     let output = String::from_utf8_lossy(&demo.stdout);
     assert!(demo.status.success(), "{output}\n{demo:?}");
     assert!(output.contains("GET n -> 500: every increment was done exactly once"));
-    assert!(number_after(&output, "members were killed ") >= 2, "{output}");
+    assert!(
+        number_after(&output, "members were killed ") >= 2,
+        "{output}"
+    );
     let transitions = |to: &str| {
         let series = format!("quorate_client_breaker_transitions_total{{to=\"{to}\"}} ");
         number_after(&output, &series)
     };
     assert!(transitions("open") >= 1, "{output}");
-    assert!(transitions("half_open") >= transitions("closed"), "{output}");
+    assert!(
+        transitions("half_open") >= transitions("closed"),
+        "{output}"
+    );
     assert!(transitions("closed") >= 1, "{output}");
     assert!(number_after(&output, "\nquorate_client_retries_total ") >= 1);
     assert_eq!(number_after(&output, "\nquorate_client_shed_total "), 0);

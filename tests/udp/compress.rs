@@ -79,7 +79,10 @@ fn a_frame_that_would_expand_without_bound_is_refused() {
     let mut room = [0; MESSAGE_BYTES_MAX];
     assert_eq!(expand(&bomb, &mut room), Err(Refusal::TooLong));
     let (_, to) = wires();
-    let mut datagram = wires().0.seal(quorate::machine::NodeId(1), &alike(3)).unwrap();
+    let mut datagram = wires()
+        .0
+        .seal(quorate::machine::NodeId(1), &alike(3))
+        .unwrap();
     datagram.truncate(FRAME_BYTES - 4);
     datagram[4..6].copy_from_slice(&[2, 0]);
     datagram.extend(bomb);

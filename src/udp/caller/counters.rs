@@ -100,12 +100,32 @@ impl Counters {
     /// In the text format of Prometheus, version 0.0.4.
     pub fn metrics(&self) -> String {
         let counts = [
-            ("attempts", "Attempts, the first of each call among them", self.attempts),
-            ("retries", "Attempts but the first of each call", self.retries),
+            (
+                "attempts",
+                "Attempts, the first of each call among them",
+                self.attempts,
+            ),
+            (
+                "retries",
+                "Attempts but the first of each call",
+                self.retries,
+            ),
             ("returned", "Calls that were answered", self.returned),
-            ("unknown", "Calls of which nobody knows the outcome", self.unknown),
-            ("shed", "Calls not tried: their tenant had its share under way", self.shed),
-            ("refused_open", "Calls not tried: the breaker was open", self.refused_open),
+            (
+                "unknown",
+                "Calls of which nobody knows the outcome",
+                self.unknown,
+            ),
+            (
+                "shed",
+                "Calls not tried: their tenant had its share under way",
+                self.shed,
+            ),
+            (
+                "refused_open",
+                "Calls not tried: the breaker was open",
+                self.refused_open,
+            ),
         ];
         let counts = counts.map(|(name, help, count)| {
             let name = format!("quorate_client_{name}_total");
@@ -122,7 +142,10 @@ impl Counters {
             .concat();
         let stages = [Breaker::Closed, Breaker::Open, Breaker::HalfOpen].map(|stage| {
             let is = u8::from(stage == self.stage);
-            format!("quorate_client_breaker{{stage=\"{}\"}} {is}\n", stage.name())
+            format!(
+                "quorate_client_breaker{{stage=\"{}\"}} {is}\n",
+                stage.name()
+            )
         });
         format!(
             "{}# HELP {name} How often the breaker changed.\n# TYPE {name} counter\n{transitions}\

@@ -84,7 +84,9 @@ impl Errands {
         loop {
             let mut next = Some(NodeId(self.leader.load(Ordering::Relaxed)));
             let mut left: Vec<NodeId> = self.members.keys().copied().collect();
-            while let Some(node) = next.filter(|node| left.contains(node)).or(left.first().copied())
+            while let Some(node) = next
+                .filter(|node| left.contains(node))
+                .or(left.first().copied())
             {
                 left.retain(|other| *other != node);
                 match self.ask(node, ask) {
@@ -158,7 +160,9 @@ impl Errands {
                 None => Value::Error(error),
             },
             Ok(value) => value,
-            Err(RemoteError::Unreachable(..) | RemoteError::Lost(_) | RemoteError::Malformed(_)) => {
+            Err(
+                RemoteError::Unreachable(..) | RemoteError::Lost(_) | RemoteError::Malformed(_),
+            ) => {
                 return Then::Lost;
             }
         };

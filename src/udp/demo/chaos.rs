@@ -77,7 +77,11 @@ pub(super) fn show(stage: &mut Stage<'_>, increments: u64) -> Result<(), DemoErr
     }
     let counted: Vec<_> = counting
         .into_iter()
-        .map(|client| client.join().unwrap_or_else(|_| Err("a client panicked".into())))
+        .map(|client| {
+            client
+                .join()
+                .unwrap_or_else(|_| Err("a client panicked".into()))
+        })
         .collect();
     let kills = disturbed?;
     let mut numbers = BTreeSet::new();
@@ -89,7 +93,10 @@ pub(super) fn show(stage: &mut Stage<'_>, increments: u64) -> Result<(), DemoErr
         &format!("{increments} increments are acknowledged, and members were killed {kills} times"),
     );
     judge(&caller, &numbers, increments)?;
-    say(&format!("\nWhat the clients' breaker and budget did:\n{}", caller.counters()));
+    say(&format!(
+        "\nWhat the clients' breaker and budget did:\n{}",
+        caller.counters()
+    ));
     say(&caller.counters().metrics());
     drop(network);
     stage.terminate_all()
@@ -101,9 +108,14 @@ fn judge(caller: &Caller, numbers: &BTreeSet<i64>, increments: u64) -> Result<()
     let client = caller.client(Tenant(0));
     let mut client = client.map_err(|error| DemoError::System("draw a number".into(), error))?;
     let value = client.call(&["GET", "n"], PATIENCE);
-    let value = value.map_err(|error| wrong("GET n", &increments.to_string(), error.to_string()))?;
+    let value =
+        value.map_err(|error| wrong("GET n", &increments.to_string(), error.to_string()))?;
     if value != Value::Bulk(increments.to_string()) {
-        return Err(wrong("GET n", &increments.to_string(), format!("{value:?}")));
+        return Err(wrong(
+            "GET n",
+            &increments.to_string(),
+            format!("{value:?}"),
+        ));
     }
     let distinct = u64::try_from(numbers.len()).unwrap_or(u64::MAX);
     let last = numbers.last().copied().unwrap_or(0);
