@@ -20,8 +20,8 @@ use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
 use crate::{
-    cap, causal, clock, commit, detector, gossip, lease, merkle, paxos_commit, pbft, raft,
-    register, service, singleton, split_brain, store, story, swim, sync,
+    backoff, batch, cache, cap, causal, clock, commit, detector, gossip, lease, merkle,
+    paxos_commit, pbft, raft, register, service, singleton, split_brain, store, story, swim, sync,
 };
 
 mod reference;
@@ -482,6 +482,9 @@ pub fn protocols() -> Vec<Protocol> {
         lease::protocol(),
         singleton::protocol(),
         service::protocol(),
+        batch::protocol(),
+        cache::protocol(),
+        backoff::protocol(),
     ]
 }
 

@@ -3,7 +3,10 @@
 //! Read [`world`] first, then [`engine`], then a protocol: [`register`].
 pub mod action;
 pub mod audit;
+pub mod backoff;
+pub mod batch;
 pub mod bounded;
+pub mod cache;
 pub mod calm;
 pub mod cap;
 pub mod catalogue;

@@ -15,7 +15,7 @@
 //! | converge | [`gossip`], [`causal`], [`sync`]; [`crdt`]: values that converge by themselves |
 //! | know who is there | [`detector`], [`swim`] |
 //! | stay one | [`split_brain`], [`lease`], [`singleton`] |
-//! | call and be called | [`service`]: sessions, retries, breaker and bulkhead |
+//! | call and be called | [`service`]: sessions, retries, breaker and bulkhead; [`batch`], [`cache`], [`backoff`] |
 //!
 //! [`clock`], [`merkle`] and [`ring`] are values that protocols are made of. The `udp` module, behind the feature
 //! of that name, runs the same machines as processes.
@@ -29,6 +29,9 @@
 
 extern crate alloc;
 
+pub mod backoff;
+pub mod batch;
+pub mod cache;
 pub mod cap;
 pub mod causal;
 pub mod clock;
