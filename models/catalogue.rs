@@ -19,8 +19,8 @@ use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
 use crate::{
-    cap, causal, clock, commit, detector, gossip, lease, merkle, paxos_commit, pbft, raft,
-    register, service, singleton, split_brain, store, story, swim, sync,
+    cap, causal, clock, commit, detector, gossip, lease, membership, merkle, paxos_commit, pbft,
+    raft, register, service, singleton, split_brain, store, story, swim, sync,
 };
 
 mod reference;
@@ -477,6 +477,7 @@ pub fn protocols() -> Vec<Protocol> {
         split_brain::protocol(),
         lease::protocol(),
         singleton::protocol(),
+        membership::protocol(),
         service::protocol(),
     ]
 }

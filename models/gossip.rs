@@ -520,6 +520,9 @@ pub fn protocol() -> Protocol {
     }
 }
 
+/// Of three nodes, those that are alike if clients ask the first alone.
+const OTHERS: [NodeId; 2] = [NodeId(1), NodeId(2)];
+
 /// Three nodes, of which clients ask the first alone.
 fn one_door<M: Twin<Gossip>>(world: Model<M>) -> Model<M> {
     world.doors([NodeId(0)].into_iter().collect())
@@ -539,6 +542,22 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
         Claimed::holds(151_798, 1_123_235, || {
             one_door(right("three-delete", THREE, &["-"], 0))
                 .says("three nodes that pull; one client deletes at the first")
+        }),
+        Claimed::holds_deep(0, 0, || {
+            one_door(right("three-crash", THREE, &["A"], 1))
+                .symmetric(OTHERS.into_iter().collect())
+                .says("three nodes that pull, and one crash of any; one client puts at the first")
+        }),
+        Claimed::holds_deep(0, 0, || {
+            one_door(right("three-cut", THREE, &["A"], 0))
+                .says("three nodes that pull, of which the first is cut off once, after or before its client puts")
+                .cuts(vec![Cut::Isolate(NodeId(0))], 1)
+                .symmetric(OTHERS.into_iter().collect())
+        }),
+        Claimed::holds_deep(0, 0, || {
+            right("three-two-writers", THREE, &["A", "B"], 0)
+                .doors(NodeSet::first(2))
+                .says("three nodes that pull; two clients put, each at one of two")
         }),
         Claimed::holds(277_722, 1_804_635, || {
             right("two", TWO, &["A-", "B"], 0)

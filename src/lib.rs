@@ -40,6 +40,7 @@ pub mod gossip;
 pub mod kv;
 pub mod lease;
 pub mod machine;
+pub mod membership;
 pub mod merkle;
 pub mod paxos_commit;
 pub mod pbft;

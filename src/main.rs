@@ -72,7 +72,7 @@ enum Commands {
     Client(ClientArguments),
     /// Ask each member how it is
     Status(StatusArguments),
-    /// Start three members here, kill some, and show that nothing is lost
+    /// Start members here, kill some or cut them off, and show what is promised all the same
     Demo {
         /// Which protocol; `cap` shows cap-cp and cap-ap side by side
         #[arg(value_name = "PROTOCOL", default_value = "register", value_parser = protocol_shown)]
@@ -267,9 +267,13 @@ fn run_client(arguments: ClientArguments) -> ExitCode {
     };
     match cluster.protocol {
         Protocol::Register => ask_register(&cluster, arguments.question, timeout),
-        Protocol::Raft | Protocol::Store | Protocol::CapCp | Protocol::CapAp => {
-            ask_members(&cluster, &arguments.question, timeout)
-        }
+        Protocol::Raft
+        | Protocol::Store
+        | Protocol::CapCp
+        | Protocol::CapAp
+        | Protocol::Gossip
+        | Protocol::Causal
+        | Protocol::Membership => ask_members(&cluster, &arguments.question, timeout),
     }
 }
 

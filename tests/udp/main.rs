@@ -2,6 +2,7 @@
 #![cfg(feature = "udp")]
 
 mod commands;
+mod converge;
 mod front;
 mod journal;
 mod processes;
