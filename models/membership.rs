@@ -276,13 +276,13 @@ const DOUBTS: Bounds = Bounds {
 
 fn worlds() -> Vec<Box<dyn Exhibit>> {
     vec![
-        Claimed::holds(0, 0, || {
+        Claimed::holds(71_812, 0, || {
             writing("doubts", DOUBTS, |right| right).never(RETRY).says(
                 "two workers, of which the second begins a probe and may take the first for dead; \
                  two clients write, each at any of them",
             )
         }),
-        Claimed::holds_deep(0, 0, || {
+        Claimed::holds_deep(15_395_690, 0, || {
             let mortal = NodeSet::first(WORKERS + 2);
             writing("crash", Bounds { mortal, ..DOUBTS }, |right| right)
                 .never(RETRY)
@@ -290,23 +290,22 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
         }),
         Claimed::holds(0, 0, || {
             let bounds = Bounds {
-                probes: [1, 1],
                 writes: &[],
                 ..DOUBTS
             };
             calming("calming", bounds, |right| right)
                 .never(RETRY)
-                .says("two workers that begin a probe each, and nobody writes")
+                .says("two workers, of which the second begins a probe, and nobody writes")
         }),
-        Claimed::holds_deep(0, 0, || {
+        Claimed::holds(369_447, 0, || {
             let bounds = Bounds {
                 writes: &[],
                 mortal: NodeSet::first(WORKERS + 2),
                 ..DOUBTS
             };
-            calming("calming-crash", bounds, |right| right).never(RETRY).says(
-                "two workers, of which the second begins a probe; one crash of any, and nobody writes",
-            )
+            calming("calming-crash", bounds, |right| right)
+                .never(RETRY)
+                .says("the same, and one crash of any")
         }),
     ]
 }
@@ -322,22 +321,22 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
         ..DOUBTS
     };
     vec![
-        Claimed::falls(SEES, 0, || {
+        Claimed::falls(SEES, 3, || {
             flawed(Flaw::NobodyIsTold, "nobody-is-told", DOUBTS).says(
                 "what SWIM finds out is told to nobody, as in the textbook, where the two are apart",
             )
         }),
-        Claimed::falls(ONE_WRITER, 0, || {
+        Claimed::falls(ONE_WRITER, 13, || {
             flawed(Flaw::NoLease, "no-lease", TWICE)
                 .says("whoever SWIM leaves to run runs, and asks for no lease")
         }),
-        Claimed::falls(NEVER_FALL, 0, || {
+        Claimed::falls(NEVER_FALL, 15, || {
             flawed(Flaw::NoFence, "no-fence", TWICE).says(
-                "the resource takes what arrives: a worker that was taken for dead writes after \
-                 the one that took over",
+                "the resource takes what arrives: a worker whose lease is over writes after the one \
+                 that has the next",
             )
         }),
-        Claimed::falls(RUNS_AGAIN, 0, || {
+        Claimed::falls(RUNS_AGAIN, 4, || {
             let bounds = Bounds {
                 writes: &[],
                 ..DOUBTS

@@ -15,12 +15,12 @@ use quorate_models::testing::{holds, refutes};
 
 #[test]
 fn promises_hold_when_a_worker_may_take_the_other_for_dead() {
-    holds("membership", "doubts", 0);
+    holds("membership", "doubts", 71_812);
 }
 
 #[test]
 fn promises_hold_with_a_crash() {
-    holds("membership", "crash", 0);
+    holds("membership", "crash", 15_395_690);
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn the_service_runs_again_once_it_is_calm() {
 
 #[test]
 fn the_service_runs_again_after_a_crash() {
-    holds("membership", "calming-crash", 0);
+    holds("membership", "calming-crash", 369_447);
 }
 
 #[test]

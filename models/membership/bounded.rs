@@ -15,7 +15,7 @@ use crate::flaw::{Twin, boot, delegate};
 /// Both begin with an alarm. So this is the machine itself, under every schedule in which no more of these
 /// alarms ring.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Bounded<M> {
+pub(super) struct Bounded<M> {
     pub(super) inner: M,
     /// How many probes.
     pub(super) probes: u64,

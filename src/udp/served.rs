@@ -154,6 +154,9 @@ fn counts(vector: &Vector) -> String {
         .iter()
         .map(|(node, count)| alloc::format!("{node} {count}"));
     let counts: Vec<String> = counts.collect();
+    if counts.is_empty() {
+        return "nothing".into();
+    }
     counts.join("; ")
 }
 

@@ -154,9 +154,7 @@ fn digests(stage: &Stage<'_>) -> Result<(String, bool), DemoError> {
     let nodes = stage.nodes();
     let line = (nodes.iter().zip(&told)).map(|(node, digest)| format!("{node} ({digest})"));
     let line: Vec<String> = line.collect();
-    let is_one = told
-        .iter()
-        .all(|digest| *digest == told[0] && !digest.is_empty());
+    let is_one = told.iter().all(|digest| *digest == told[0]);
     Ok((format!("seen up to: {}", line.join(", ")), is_one))
 }
 
