@@ -14,6 +14,7 @@ pub mod commit;
 pub mod detector;
 pub mod diagram;
 pub mod engine;
+pub mod erased;
 pub mod flaw;
 pub mod ghost;
 pub mod gossip;
