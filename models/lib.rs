@@ -26,6 +26,7 @@ pub mod kv;
 pub mod laws;
 pub mod lease;
 pub mod matrix;
+pub mod membership;
 mod memory;
 pub mod merkle;
 pub mod path;

@@ -75,7 +75,7 @@ enum Commands {
     Client(ClientArguments),
     /// Ask each member how it is
     Status(StatusArguments),
-    /// Start three members here, kill some, and show that nothing is lost
+    /// Start members here, kill some or cut them off, and show what is promised all the same
     Demo {
         /// Which protocol; `cap` shows cap-cp and cap-ap side by side, `chaos` raft under clients who count
         #[arg(value_name = "PROTOCOL", default_value = "register", value_parser = shown_by_name)]
@@ -276,7 +276,13 @@ fn run_client(arguments: ClientArguments) -> ExitCode {
     };
     match cluster.protocol {
         Protocol::Register => ask_register(&cluster, arguments.question, timeout),
-        Protocol::Raft | Protocol::Store | Protocol::CapCp | Protocol::CapAp => {
+        Protocol::Raft
+        | Protocol::Store
+        | Protocol::CapCp
+        | Protocol::CapAp
+        | Protocol::Gossip
+        | Protocol::Causal
+        | Protocol::Membership => {
             let log = if arguments.verbose {
                 Log::All
             } else {

@@ -111,9 +111,13 @@ impl Policy {
     pub fn of(protocol: Protocol, timeout: Duration) -> Self {
         let memory = match protocol {
             Protocol::Raft => Memory::Sessions,
-            Protocol::Register | Protocol::Store | Protocol::CapCp | Protocol::CapAp => {
-                Memory::None
-            }
+            Protocol::Register
+            | Protocol::Store
+            | Protocol::CapCp
+            | Protocol::CapAp
+            | Protocol::Gossip
+            | Protocol::Causal
+            | Protocol::Membership => Memory::None,
         };
         let half_ms = u64::try_from(timeout.as_millis() / 2).unwrap_or(u64::MAX);
         // What must not be sent twice has one attempt, and all the time there is.
