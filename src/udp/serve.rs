@@ -137,7 +137,7 @@ fn run<M: Served>(
     if let Some(listener) = listener {
         let about = About {
             protocol: cluster.protocol.name(),
-            members: cluster.quorums.members(),
+            members: cluster.members.keys().copied().collect(),
             clients: cluster.clients.clone(),
             chaos: chaos == Chaos::Allowed,
         };

@@ -11,6 +11,7 @@ use super::Identity;
 use super::configuration::Cluster;
 use crate::clock::Vector;
 use crate::machine::{Machine, NodeId, State};
+use crate::raft::MemberChange;
 
 mod cap;
 mod causal;
@@ -97,6 +98,10 @@ pub enum Command {
         /// How much.
         by: i64,
     },
+    /// Let the members be others. For operators.
+    Members(MemberChange),
+    /// Let another member lead. For operators.
+    HandOver(NodeId),
 }
 
 impl Command {
@@ -107,7 +112,9 @@ impl Command {
             Self::Set { .. }
             | Self::CompareAndSwap { .. }
             | Self::Delete { .. }
-            | Self::Add { .. } => false,
+            | Self::Add { .. }
+            | Self::Members(_)
+            | Self::HandOver(_) => false,
         }
     }
 
@@ -119,6 +126,8 @@ impl Command {
             Self::CompareAndSwap { .. } => "compare-and-swap",
             Self::Delete { .. } => "delete",
             Self::Add { .. } => "increment",
+            Self::Members(_) => "change of members",
+            Self::HandOver(_) => "transfer of leadership",
         }
     }
 }
