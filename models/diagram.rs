@@ -61,6 +61,11 @@ pub fn svg<M: Machine, G: Ghost<M>>(world: &World<M, G>, steps: &Steps<M, G>) ->
             picture.fall(promise, above);
         }
     }
+    if world.promises().iter().any(|p| p.kind == Kind::Eventually)
+        && let Some(number) = story::again(steps)
+    {
+        picture.again(number);
+    }
     let width = width(world);
     let height = picture.y + 24;
     format!(
@@ -290,6 +295,13 @@ impl<M: Machine, G: Ghost<M>> Picture<'_, M, G> {
     }
 
     /// Marks the last step: the promise is broken from here on.
+    fn again(&mut self, number: usize) {
+        self.y += LINE;
+        let words = format!("and from step {number} on again, for ever");
+        self.text(34, self.y, "start", BAD, &words, width(self.world));
+        self.y += PAD;
+    }
+
     fn fall(&mut self, promise: &str, above: usize) {
         let width = width(self.world);
         self.y += LINE;

@@ -3,7 +3,10 @@
 //! Read [`world`] first, then [`engine`], then a protocol: [`register`].
 pub mod action;
 pub mod audit;
+pub mod backoff;
+pub mod batch;
 pub mod bounded;
+pub mod cache;
 pub mod calm;
 pub mod cap;
 pub mod catalogue;
@@ -23,6 +26,7 @@ pub mod kv;
 pub mod laws;
 pub mod lease;
 pub mod matrix;
+pub mod membership;
 mod memory;
 pub mod merkle;
 pub mod path;

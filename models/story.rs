@@ -201,7 +201,7 @@ pub fn page<M: Machine, G: Ghost<M>>(
 
 /// The number of the step from which on a path leads back to where it was, if its end is where it was
 /// before.
-fn again<M: Machine, G: Ghost<M>>(steps: &diagram::Steps<M, G>) -> Option<usize> {
+pub(crate) fn again<M: Machine, G: Ghost<M>>(steps: &diagram::Steps<M, G>) -> Option<usize> {
     let ((end, _), before) = steps.split_last()?;
     let at = before.iter().position(|(state, _)| state == end)?;
     Some(at + 1)

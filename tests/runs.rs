@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use quorate::data::NodeSet;
 use quorate::machine::{self, Machine, NodeId, Outbox, State};
 use quorate_models::action::{Action, Cut};
+use quorate_models::diagram;
 use quorate_models::engine::{Options, Outcome, Verdict, example, search, unwatched};
 use quorate_models::ghost::Ghost;
 use quorate_models::path::replay;
@@ -210,7 +211,7 @@ fn fell(outcome: &Outcome<Whimsical>, name: &str) -> bool {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 400,
+        cases: 200,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
@@ -259,6 +260,35 @@ proptest! {
             prop_assert_eq!(put_off, BTreeSet::new(), "nothing that is owed is put off");
         }
     }
+}
+
+/// The worlds of the test above are of all kinds, and many are of each.
+#[test]
+fn worlds_that_nobody_chose_keep_promises_and_break_them_by_dancing_and_by_stopping() {
+    let (mut kept, mut danced, mut stopped) = (0, 0, 0);
+    for seed in 0..60 {
+        let world = whims(seed, 0, 0);
+        if graph(&world).is_none() {
+            continue;
+        }
+        for promise in world.promises().iter().take(2) {
+            let Some(path) = example(&world, promise.name) else {
+                kept += 1;
+                continue;
+            };
+            let steps = replay(&world, &path);
+            let (end, before) = steps.split_last().expect("there is a first state");
+            if before.iter().any(|(state, _)| *state == end.0) {
+                danced += 1;
+            } else {
+                stopped += 1;
+            }
+        }
+    }
+    assert!(
+        10 < kept && 10 < danced && 10 < stopped,
+        "{kept}, {danced}, {stopped}"
+    );
 }
 
 /// Two who meet in a corridor, and step aside for each other: to the same side, or each to their right.
@@ -326,6 +356,14 @@ impl Machine for Walker {
 struct Passed(BTreeSet<u64>);
 
 impl Ghost<Walker> for Passed {
+    fn ticket(_: &u64) -> Option<u64> {
+        None
+    }
+
+    fn finished(_: &u64) -> Option<u64> {
+        None
+    }
+
     fn on_event(&mut self, _: NodeId, who: &u64) {
         self.0.insert(*who);
     }
@@ -356,4 +394,6 @@ fn those_who_are_polite_may_dance_for_ever() {
     let page = story::page(&world, promise, Kind::Eventually, &path, Source::Search);
     assert!(page.contains("From here on, again and again:"), "{page}");
     assert!(page.contains("That is where step"), "{page}");
+    let picture = diagram::svg(&world, &replay(&world, &path));
+    assert!(picture.contains("and from step 7 on again, for ever"));
 }

@@ -238,7 +238,7 @@ impl Machine for Leased {
 
 /// What clients know, and whether alarms rang as they do by clocks that differ by little.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
-struct Timekeeper {
+pub(super) struct Timekeeper {
     clients: Clients,
     /// The times of leases that began and are not over: whose, which, and whose election timeout began
     /// since and is not over.

@@ -11,7 +11,7 @@
 //! 3. [`wire`] and [`port`]: one datagram, and one socket with those who are behind it.
 //! 4. [`journal`]: what makes a change durable, and what refuses to forget.
 //! 5. [`served`]: what each protocol tells the adapter; [`front`], [`resp`] and [`desk`]: clients on TCP.
-//! 6. [`configuration`], [`serve`], [`client`], [`remote`], [`demo`]: the commands.
+//! 6. [`configuration`], [`serve`], [`client`], [`caller`], [`remote`], [`demo`]: the commands.
 //!
 //! # What it holds to
 //!
@@ -34,7 +34,9 @@
 
 extern crate std;
 
+pub mod caller;
 pub mod client;
+pub mod compress;
 pub mod configuration;
 pub mod demo;
 pub mod desk;

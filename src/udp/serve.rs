@@ -18,7 +18,10 @@ use super::resp::Value;
 use super::served::Served;
 use super::{random, std};
 use crate::cap::Cap;
+use crate::causal::Causal;
+use crate::gossip::Gossip;
 use crate::machine::NodeId;
+use crate::membership::Membership;
 use crate::raft::Raft;
 use crate::register::Register;
 use crate::store::Store;
@@ -106,6 +109,9 @@ pub fn serve(
         Protocol::Raft => run::<Raft>(&cluster, &place, start, chaos, stop),
         Protocol::Store => run::<Store>(&cluster, &place, start, chaos, stop),
         Protocol::CapCp | Protocol::CapAp => run::<Cap>(&cluster, &place, start, chaos, stop),
+        Protocol::Gossip => run::<Gossip>(&cluster, &place, start, chaos, stop),
+        Protocol::Causal => run::<Causal>(&cluster, &place, start, chaos, stop),
+        Protocol::Membership => run::<Membership>(&cluster, &place, start, chaos, stop),
     }
 }
 

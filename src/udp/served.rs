@@ -9,10 +9,14 @@ use serde::de::DeserializeOwned;
 
 use super::Identity;
 use super::configuration::Cluster;
+use crate::clock::Vector;
 use crate::machine::{Machine, NodeId, State};
 use crate::raft::MemberChange;
 
 mod cap;
+mod causal;
+mod gossip;
+mod membership;
 mod raft;
 mod register;
 mod store;
@@ -151,6 +155,18 @@ pub enum Answer {
     Unanswered,
     /// It may have taken effect, or do so later, or never.
     Unknown,
+}
+
+/// A vector as an operator reads it.
+fn counts(vector: &Vector) -> String {
+    let counts = vector
+        .iter()
+        .map(|(node, count)| alloc::format!("{node} {count}"));
+    let counts: Vec<String> = counts.collect();
+    if counts.is_empty() {
+        return "nothing".into();
+    }
+    counts.join("; ")
 }
 
 /// What a protocol says to a command that it does not have.
