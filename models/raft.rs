@@ -29,7 +29,6 @@ mod dead;
 mod extended;
 mod flaws;
 mod hasty;
-mod leased;
 mod past;
 
 pub use bounded::{Bounded, LastTerm, Stands};
@@ -128,7 +127,6 @@ impl Cluster {
             first_entry: self.first_entry,
             leadership: self.leadership,
             reads: self.reads,
-            election_ms: 150,
             batch_entries_max: self.batch,
             batch_bytes_max: u32::MAX,
             spares: self.nodes().difference(NodeSet::first(self.members)),
@@ -424,7 +422,6 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
     let mut all = core_worlds();
     all.extend(featured_worlds());
     all.extend(extended::worlds());
-    all.extend(leased::worlds());
     all.extend(hasty::worlds());
     all
 }
@@ -592,9 +589,7 @@ pub fn obligations() -> Result<Vec<Discharged>, String> {
 ///
 /// Says which obligation fails, and where.
 pub fn extended_obligations() -> Result<Vec<Discharged>, String> {
-    let mut done = extended::obligations()?;
-    done.extend(leased::obligations()?);
-    Ok(done)
+    extended::obligations()
 }
 
 /// What it owes that members are alike, in small worlds: with crashes, terms, reads, pre-votes and
@@ -704,7 +699,6 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
     all.extend(flaws_of_followers());
     all.extend(flaws_of_service());
     all.extend(extended::flaws());
-    all.extend(leased::flaws());
     all.extend(hasty::flaws());
     all
 }

@@ -20,11 +20,8 @@
 //!   that is handed over (thesis §3.10), *a transfer ends*: in the calm the leader has handed over, or
 //!   leads on.
 //! - **Assumes.** A disk keeps what it acknowledged; members crash and restart, and do not lie. Of
-//!   the network and of time, nothing, but for *a leader commits*, *a transfer ends*, and reads by
-//!   [`Reads::Lease`]: those rest on it that an alarm by which a leader ends its lease rings before one
-//!   that began later, by which a follower forgets the leader. A process that is paused past its alarm
-//!   has a clock that is worse than that.
-//! - **Leaves out.** A refusal of a vote is not sent, as nobody acts on it; a higher term is told by
+//!   the network and of time, nothing, but for *a leader commits* and *a transfer ends*.
+//! - **Leaves out.** Reads by a lease, which would rest on clocks. A refusal of a vote is not sent, as nobody acts on it; a higher term is told by
 //!   [`Message::Stale`]. Where a member is, is for the adapter to know: a change names nodes. A snapshot
 //!   is of the whole store. A learner has no way to ask for its promotion.
 //! - **The textbook says.** `RaftNode` and `RaftCluster` (chapter 8, Raft consensus): keeps nothing
@@ -84,8 +81,6 @@ pub struct Raft {
     pub leadership: Leadership,
     /// How reads are answered.
     pub reads: Reads,
-    /// How long a follower waits for its leader at least, and at most twice as long: in milliseconds.
-    pub election_ms: u64,
     /// How many entries one message carries at most; not 0.
     pub batch_entries_max: u32,
     /// How many bytes they have at most, or the pieces of a snapshot; but one is always sent.
@@ -145,8 +140,6 @@ pub enum Timer {
     Quorum,
     /// The leader is to look whether its heir has taken over.
     Transfer,
-    /// A follower that answered this round may vote from now on.
-    Lease(u64),
 }
 
 /// What an observer learns.
@@ -255,9 +248,9 @@ pub struct Volatile {
 pub enum Role {
     /// It follows whoever leads its term.
     Follower {
-        /// Whom it heard since its alarm last rang. Kept where votes or pre-votes are refused on its
+        /// Whom it heard since its alarm last rang. Kept where pre-votes are refused on its
         /// account, and nowhere else.
-        heard: Heard,
+        leader: Option<NodeId>,
     },
     /// It asks whether it could win.
     PreCandidate {
@@ -271,17 +264,6 @@ pub enum Role {
     },
     /// It leads.
     Leader(Leader),
-}
-
-/// Whom a follower heard since its alarm last rang.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Heard {
-    /// Nobody.
-    Nobody,
-    /// This leader.
-    Leader(NodeId),
-    /// It restarted, and may have heard someone before.
-    Perhaps,
 }
 
 /// What a leader knows.
@@ -301,22 +283,6 @@ pub struct Leader {
     pub confirmed: NodeSet,
     /// To whom it hands over.
     pub transfer: Option<Transfer>,
-    /// The last round by which nobody else can be elected yet; 0 if there is none, or it is over.
-    pub lease: u64,
-    /// Whether it may have one.
-    pub leases: Leases,
-}
-
-/// Whether a leader may rest on it that nobody is elected while it is heard.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-pub enum Leases {
-    /// It may.
-    #[default]
-    Kept,
-    /// Not in this term any more: it has told another to stand, who may hear that late.
-    GivenUp,
 }
 
 /// How far a follower is.
@@ -369,12 +335,7 @@ impl Machine for Raft {
         let (log, snapshot) = (&durable.log, &durable.snapshot);
         let changed = log.members_at(log.last().index).or(snapshot.members);
         Volatile {
-            role: Role::Follower {
-                heard: match self.reads {
-                    Reads::Log | Reads::ReadIndex => Heard::Nobody,
-                    Reads::Lease { .. } => Heard::Perhaps,
-                },
-            },
+            role: Role::Follower { leader: None },
             commit: snapshot.position.index,
             store: snapshot.store.clone(),
             members: changed.unwrap_or_else(|| self.first_members()),
@@ -414,9 +375,6 @@ impl Machine for Raft {
             Message::PreVote { term } => self.on_pre_vote(state, from, term, out),
             Message::RequestVote { term, last } => {
                 self.on_request_vote(state, from, term, last, out);
-            }
-            Message::RequestVoteAsHeir { term, last } => {
-                self.vote(state, from, term, last, out);
             }
             Message::Vote { term } => self.on_vote(state, from, term, out),
             Message::Stale { term } => self.observe(state, term, out),
@@ -465,26 +423,17 @@ impl Machine for Raft {
             Timer::Heartbeat => self.on_heartbeat(state, out),
             Timer::Quorum => self.on_quorum_check(state, out),
             Timer::Transfer => Self::on_transfer_timeout(state, out),
-            Timer::Lease(round) => Self::on_lease_end(state, round),
         }
     }
 
     fn delay(&self, timer: &Timer) -> Range<Duration> {
         // §5.6: broadcast time ≪ election timeout; §9.3 recommends 150 to 300 ms.
-        let election = Duration::from_millis(self.election_ms);
         match timer {
-            Timer::Election | Timer::Transfer => election..2 * election,
-            Timer::Heartbeat => election / 5..election * 4 / 15,
-            Timer::Quorum => 2 * election..2 * election + election / 10,
-            Timer::Lease(_) => {
-                let drift_ms = match self.reads {
-                    Reads::Log | Reads::ReadIndex => 0,
-                    Reads::Lease { drift_ms } => drift_ms,
-                };
-                // It is over when the time is, at the latest.
-                let end = self.election_ms.saturating_sub(drift_ms).max(1);
-                Duration::from_millis(end - 1)..Duration::from_millis(end)
+            Timer::Election | Timer::Transfer => {
+                Duration::from_millis(150)..Duration::from_millis(300)
             }
+            Timer::Heartbeat => Duration::from_millis(30)..Duration::from_millis(40),
+            Timer::Quorum => Duration::from_millis(300)..Duration::from_millis(310),
         }
     }
 
@@ -565,13 +514,11 @@ impl Raft {
         leader: Option<NodeId>,
         out: &mut Outbox<Self>,
     ) {
-        let heard = match (leader, self.elections, self.reads) {
-            (None, _, _) | (_, Elections::Direct, Reads::Log | Reads::ReadIndex) => Heard::Nobody,
-            (Some(leader), Elections::PreVote, _) | (Some(leader), _, Reads::Lease { .. }) => {
-                Heard::Leader(leader)
-            }
+        let leader = match self.elections {
+            Elections::Direct => None,
+            Elections::PreVote => leader,
         };
-        let before = core::mem::replace(&mut state.volatile.role, Role::Follower { heard });
+        let before = core::mem::replace(&mut state.volatile.role, Role::Follower { leader });
         match before {
             Role::Follower { .. } | Role::PreCandidate { .. } | Role::Candidate { .. } => {}
             Role::Leader(led) => {
@@ -587,10 +534,6 @@ impl Raft {
                     let outcome = Outcome::Yielded;
                     out.tell(Event::Transferred { ticket, outcome });
                     out.disarm(Timer::Transfer);
-                }
-                match self.reads {
-                    Reads::Log | Reads::ReadIndex => {}
-                    Reads::Lease { .. } => out.disarm(Timer::Lease(led.round)),
                 }
                 out.disarm(Timer::Heartbeat);
                 out.disarm(Timer::Quorum);

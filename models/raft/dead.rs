@@ -6,31 +6,19 @@
 //! that term. What a follower knows to be committed does not survive; so where nodes crash, a message
 //! that says so is never dead.
 
-use quorate::machine::{Machine, NodeId};
+use quorate::machine::NodeId;
 use quorate::raft::{
-    Durable, Elections, Flow, Index, Leader, Leadership, Message, Position, Progress, Raft, Reads,
-    Role, Term, Volatile,
+    Elections, Flow, Index, Leader, Leadership, Message, Position, Progress, Raft, Role, Term,
 };
 
+use crate::flaw::Twin;
 use crate::snapshot::{Letter, Node};
-
-/// A machine that remembers what a member does, and says what it says.
-pub(super) trait Member:
-    Machine<Message = Message, Durable = Durable, Volatile = Volatile>
-{
-}
-
-impl<M: Machine<Message = Message, Durable = Durable, Volatile = Volatile>> Member for M {}
 
 /// What a rule may rest on.
 #[derive(Clone, Copy)]
 pub(super) struct Rules {
-    /// An answer brings nothing but what it says: no quorum is checked by it, and no lease rests on it.
+    /// No quorum is checked by an answer, and what is stale is not answered.
     pub(super) silent: bool,
-    /// What is stale is not answered.
-    pub(super) unanswered: bool,
-    /// No lease rests on hearing a leader.
-    pub(super) unleased: bool,
     /// No pre-candidate waits to hear a leader.
     pub(super) direct: bool,
     /// No node crashes.
@@ -41,16 +29,9 @@ pub(super) struct Rules {
 
 impl Rules {
     pub(super) fn of(raft: &Raft, crashes: u32) -> Self {
-        let unanswered =
-            raft.leadership == Leadership::UntilDeposed && raft.elections == Elections::Direct;
-        let unleased = match raft.reads {
-            Reads::Log | Reads::ReadIndex => true,
-            Reads::Lease { .. } => false,
-        };
         Self {
-            silent: unanswered && unleased,
-            unanswered,
-            unleased,
+            silent: raft.leadership == Leadership::UntilDeposed
+                && raft.elections == Elections::Direct,
             direct: raft.elections == Elections::Direct,
             immortal: crashes == 0,
             ahead: raft.flow != Flow::StopAndWait,
@@ -58,12 +39,12 @@ impl Rules {
     }
 }
 
-fn term_of<M: Member>(node: &Node<M>) -> Term {
+fn term_of<M: Twin<Raft>>(node: &Node<M>) -> Term {
     node.durable().map(|disk| disk.term).unwrap_or_default()
 }
 
 /// The leader that the node is in `term`.
-fn leader_of<M: Member>(node: &Node<M>, term: Term) -> Option<&Leader> {
+fn leader_of<M: Twin<Raft>>(node: &Node<M>, term: Term) -> Option<&Leader> {
     let state = node.up()?;
     match &state.volatile.role {
         Role::Leader(leader) if state.durable.term == term => Some(leader),
@@ -75,7 +56,7 @@ fn leader_of<M: Member>(node: &Node<M>, term: Term) -> Option<&Leader> {
 }
 
 /// True if the candidate of `term` still lacks the vote.
-fn awaits_vote<M: Member>(node: &Node<M>, term: Term, voter: NodeId) -> bool {
+fn awaits_vote<M: Twin<Raft>>(node: &Node<M>, term: Term, voter: NodeId) -> bool {
     node.up().is_some_and(|state| match &state.volatile.role {
         Role::Candidate { votes } => state.durable.term == term && !votes.contains(voter),
         Role::Follower { .. } | Role::PreCandidate { .. } | Role::Leader(_) => false,
@@ -83,14 +64,19 @@ fn awaits_vote<M: Member>(node: &Node<M>, term: Term, voter: NodeId) -> bool {
 }
 
 /// True if the leader of `term` does not know yet that the follower has so much.
-fn awaits_match<M: Member>(node: &Node<M>, term: Term, follower: NodeId, matching: Index) -> bool {
+fn awaits_match<M: Twin<Raft>>(
+    node: &Node<M>,
+    term: Term,
+    follower: NodeId,
+    matching: Index,
+) -> bool {
     leader_of(node, term)
         .and_then(|leader| leader.progress.get(&follower))
         .is_some_and(|progress| progress.matching < matching)
 }
 
 /// True if a read of the leader of `term` waits for the follower's answer to this round.
-fn awaits_round<M: Member>(node: &Node<M>, term: Term, follower: NodeId, round: u64) -> bool {
+fn awaits_round<M: Twin<Raft>>(node: &Node<M>, term: Term, follower: NodeId, round: u64) -> bool {
     leader_of(node, term).is_some_and(|leader| {
         !leader.reads.is_empty() && leader.round == round && !leader.confirmed.contains(follower)
     })
@@ -98,15 +84,13 @@ fn awaits_round<M: Member>(node: &Node<M>, term: Term, follower: NodeId, round: 
 
 /// True if it does not matter to the sender whether the message arrives: nobody waits for what it
 /// would bring about.
-pub(super) fn sender_is_done<M: Member>(
+pub(super) fn sender_is_done<M: Twin<Raft>>(
     rules: Rules,
     letter: &Letter<Message>,
     from: &Node<M>,
 ) -> bool {
     match &letter.message {
-        Message::RequestVote { term, .. } | Message::RequestVoteAsHeir { term, .. } => {
-            !awaits_vote(from, *term, letter.to)
-        }
+        Message::RequestVote { term, .. } => !awaits_vote(from, *term, letter.to),
         Message::AppendEntries {
             term,
             previous,
@@ -142,7 +126,7 @@ pub(super) fn sender_is_done<M: Member>(
 }
 
 /// True if the receiver ignores the message, or only answers it.
-pub(super) fn receiver_is_done<M: Member>(
+pub(super) fn receiver_is_done<M: Twin<Raft>>(
     rules: Rules,
     letter: &Letter<Message>,
     to: &Node<M>,
@@ -151,9 +135,9 @@ pub(super) fn receiver_is_done<M: Member>(
     match &letter.message {
         Message::RequestPreVote { .. } => false,
         Message::PreVote { term } | Message::Stale { term } => *term <= now,
-        Message::RequestVote { term, .. } | Message::RequestVoteAsHeir { term, .. } => {
+        Message::RequestVote { term, .. } => {
             let vote = to.durable().and_then(|disk| disk.vote);
-            rules.unanswered && (*term < now || (*term == now && vote.is_some()))
+            rules.silent && (*term < now || (*term == now && vote.is_some()))
         }
         Message::Vote { term } => *term <= now && !awaits_vote(to, *term, letter.from),
         Message::AppendEntries {
@@ -164,9 +148,8 @@ pub(super) fn receiver_is_done<M: Member>(
             ..
         } => {
             let names: Vec<Term> = entries.iter().map(|entry| entry.term).collect();
-            let idle = rules.direct && rules.unleased;
-            (*term < now && rules.unanswered)
-                || (*term == now && idle && has(rules, to, *previous, &names, *commit))
+            (*term < now && rules.silent)
+                || (*term == now && rules.direct && has(rules, to, *previous, &names, *commit))
         }
         Message::Appended {
             term,
@@ -193,8 +176,8 @@ pub(super) fn receiver_is_done<M: Member>(
                 && progress.is_none_or(|progress| past(progress) || *at <= progress.matching)
         }
         Message::InstallSnapshot { term, part } => {
-            let idle = rules.direct && rules.unleased && follows(to);
-            (*term < now && rules.unanswered)
+            let idle = rules.direct && follows(to);
+            (*term < now && rules.silent)
                 || (*term == now && idle && part.position.index <= known(rules, to))
         }
         Message::Received {
@@ -211,12 +194,12 @@ pub(super) fn receiver_is_done<M: Member>(
                 && !awaits_round(to, *term, letter.from, *round)
                 && progress.is_none_or(|progress| position.index <= progress.matching)
         }
-        Message::TimeoutNow { term } => *term < now && rules.unanswered,
+        Message::TimeoutNow { term } => *term < now && rules.silent,
     }
 }
 
 /// True if the follower has the entries, and knows what is said to be committed.
-fn has<M: Member>(
+fn has<M: Twin<Raft>>(
     rules: Rules,
     node: &Node<M>,
     previous: Position,
@@ -240,13 +223,13 @@ fn has<M: Member>(
 }
 
 /// True if the node follows, or is down and will.
-fn follows<M: Member>(node: &Node<M>) -> bool {
+fn follows<M: Twin<Raft>>(node: &Node<M>) -> bool {
     let state = node.up();
     state.is_none_or(|state| matches!(state.volatile.role, Role::Follower { .. }))
 }
 
 /// What the node knows to be committed and cannot forget.
-fn known<M: Member>(rules: Rules, node: &Node<M>) -> Index {
+fn known<M: Twin<Raft>>(rules: Rules, node: &Node<M>) -> Index {
     match node.up() {
         Some(state) if rules.immortal => state.volatile.commit,
         Some(_) | None => {

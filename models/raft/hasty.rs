@@ -5,6 +5,11 @@
 //! back as well, and its comment says that whether it must is not known. So here is a node whose disk
 //! may lag behind its memory until it says something that waits for it. A crash takes what the disk
 //! has not.
+//!
+//! The answer, for entries that are refused: they need not wait. What a refusal says, that the log has
+//! not what comes before, is true of the disk if it is true of the memory; and the term that came with
+//! what was refused binds the node to nothing until it votes or acknowledges in it, which waits. A
+//! refusal of a vote is not sent at all here.
 
 use std::fmt;
 use std::fmt::Debug;
@@ -47,7 +52,6 @@ impl Haste {
             Message::RequestPreVote { .. }
             | Message::PreVote { .. }
             | Message::RequestVote { .. }
-            | Message::RequestVoteAsHeir { .. }
             | Message::AppendEntries { .. }
             | Message::InstallSnapshot { .. }
             | Message::Received { .. }
@@ -209,10 +213,10 @@ fn survives(nodes: &[&Node<Hasty>], first: NodeSet) -> bool {
     })
 }
 
-/// Node 1 is hasty, and it alone may crash: that another's disk lags behind would show in nothing.
+/// The last member is hasty, and it alone may crash: that another's disk lags behind would show in nothing.
 fn hasty(haste: Haste, name: &str, cluster: Cluster, clients: &[&str]) -> World<Hasty, Past> {
     let first = NodeSet::first(cluster.members);
-    let hasty = NodeId(1);
+    let hasty = NodeId(cluster.members as u64 - 1);
     let machines = cluster.machines(|right| right);
     let machines = machines.into_iter().map(|inner| {
         let is_hasty = inner.inner.me == hasty;
@@ -255,7 +259,7 @@ pub(super) fn worlds() -> Vec<Box<dyn Exhibit>> {
 
 pub(super) fn flaws() -> Vec<Box<dyn Exhibit>> {
     vec![
-        Claimed::falls(ELECTION_SAFETY, 1, || {
+        Claimed::falls(ELECTION_SAFETY, 8, || {
             let cluster = Cluster {
                 terms: 1,
                 crashes: 1,
@@ -264,7 +268,7 @@ pub(super) fn flaws() -> Vec<Box<dyn Exhibit>> {
             hasty(Haste::Votes, "votes-do-not-wait", cluster, &[])
                 .says("a vote is said before the disk has it")
         }),
-        Claimed::falls(SURVIVES, 1, || {
+        Claimed::falls(SURVIVES, 6, || {
             let cluster = Cluster {
                 terms: 1,
                 members: 2,

@@ -3,20 +3,11 @@
 use alloc::vec::Vec;
 
 use super::{
-    Command, Elections, Event, FirstEntry, Heard, Leader, Leadership, Message, Pace, Position,
-    Progress, Raft, Reads, Role, Term, Timer,
+    Command, Elections, Event, FirstEntry, Leader, Leadership, Message, Pace, Position, Progress,
+    Raft, Role, Term, Timer,
 };
 use crate::data::NodeSet;
 use crate::machine::{NodeId, Outbox, State};
-
-/// Why a node stands.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// It heard no leader in time, or nobody whom it asked did.
-    Timeout,
-    /// Its leader told it to.
-    Handover,
-}
 
 impl Raft {
     /// No leader was heard in time.
@@ -30,7 +21,7 @@ impl Raft {
             return self.become_follower(state, None, out);
         }
         match self.elections {
-            Elections::Direct => self.become_candidate(state, Cause::Timeout, out),
+            Elections::Direct => self.become_candidate(state, out),
             Elections::PreVote => self.become_pre_candidate(state, out),
         }
     }
@@ -39,7 +30,7 @@ impl Raft {
     fn become_pre_candidate(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
         let votes = NodeSet::from_iter([self.me]);
         if state.volatile.members.membership.is_quorum(votes) {
-            return self.become_candidate(state, Cause::Timeout, out);
+            return self.become_candidate(state, out);
         }
         state.volatile.role = Role::PreCandidate { votes };
         let term = next(state.durable.term);
@@ -60,7 +51,11 @@ impl Raft {
         if self.is_stale(state, from, term, out) {
             return;
         }
-        let led = is_led(&state.volatile.role);
+        let led = match &state.volatile.role {
+            Role::Follower { leader } => leader.is_some(),
+            Role::PreCandidate { .. } | Role::Candidate { .. } => false,
+            Role::Leader(_) => true,
+        };
         if !led && state.durable.term < term && state.durable.log.last() <= last {
             out.send(from, Message::PreVote { term });
         }
@@ -82,17 +77,12 @@ impl Raft {
         };
         votes.insert(from);
         if state.volatile.members.membership.is_quorum(*votes) {
-            self.become_candidate(state, Cause::Timeout, out);
+            self.become_candidate(state, out);
         }
     }
 
     /// §5.2: a new term, a vote for itself, and a request to all others.
-    pub(super) fn become_candidate(
-        &self,
-        state: &mut State<Self>,
-        cause: Cause,
-        out: &mut Outbox<Self>,
-    ) {
+    pub(super) fn become_candidate(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
         let term = next(state.durable.term);
         if term == state.durable.term {
             return; // The very last term, which only a forger brings about.
@@ -105,38 +95,12 @@ impl Raft {
             return self.become_leader(state, out);
         }
         let last = state.durable.log.last();
-        let request = match (cause, self.reads) {
-            (Cause::Timeout, _) | (Cause::Handover, Reads::Log | Reads::ReadIndex) => {
-                Message::RequestVote { term, last }
-            }
-            (Cause::Handover, Reads::Lease { .. }) => Message::RequestVoteAsHeir { term, last },
-        };
-        out.broadcast(self.others(state), &request);
+        out.broadcast(self.others(state), &Message::RequestVote { term, last });
     }
 
     /// §5.2: at most one vote per term, first come, first served; §5.4.1: and only for a candidate
     /// whose log is at least as up to date.
     pub(super) fn on_request_vote(
-        &self,
-        state: &mut State<Self>,
-        from: NodeId,
-        term: Term,
-        last: Position,
-        out: &mut Outbox<Self>,
-    ) {
-        // Thesis §6.4.1 and §4.2.3: who hears a leader helps nobody to depose it. That is what a lease
-        // rests on.
-        let refuses = match self.reads {
-            Reads::Log | Reads::ReadIndex => false,
-            Reads::Lease { .. } => state.durable.term < term && is_led(&state.volatile.role),
-        };
-        if !refuses {
-            self.vote(state, from, term, last, out);
-        }
-    }
-
-    /// §5.2 and §5.4.1, whoever is heard.
-    pub(super) fn vote(
         &self,
         state: &mut State<Self>,
         from: NodeId,
@@ -224,15 +188,6 @@ impl Raft {
             // It keeps term and vote: it may not vote again in the term that it led.
             self.become_follower(state, None, out);
         }
-    }
-}
-
-/// True if it leads, or hears one that does, or may have.
-fn is_led(role: &Role) -> bool {
-    match role {
-        Role::Follower { heard } => *heard != Heard::Nobody,
-        Role::PreCandidate { .. } | Role::Candidate { .. } => false,
-        Role::Leader(_) => true,
     }
 }
 

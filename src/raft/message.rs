@@ -28,13 +28,6 @@ pub enum Message {
         /// The end of its log.
         last: Position,
     },
-    /// The same, and your leader asked me to stand: whether you hear it is no reason to refuse.
-    RequestVoteAsHeir {
-        /// The candidate's term.
-        term: Term,
-        /// The end of its log.
-        last: Position,
-    },
     /// You have my vote.
     Vote {
         /// The term it is for.

@@ -149,10 +149,6 @@ impl Raft {
             .map(|(node, _)| *node)
             .collect();
         out.arm(Timer::Heartbeat);
-        match self.reads {
-            Reads::Log | Reads::ReadIndex => {}
-            Reads::Lease { .. } => self.begin_round(state, out),
-        }
         self.heartbeat(state, out);
         for node in behind {
             self.send_entries(state, node, out);
@@ -382,13 +378,6 @@ impl Raft {
                 if round == leader.round && !leader.reads.is_empty() {
                     leader.confirmed.insert(from);
                 }
-            }
-            Reads::Lease { .. } => {
-                // The leader itself is among them until it is too late.
-                if round == leader.round && leader.confirmed.contains(self.me) {
-                    leader.confirmed.insert(from);
-                }
-                Self::extend_lease(state);
             }
         }
     }

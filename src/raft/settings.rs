@@ -37,13 +37,6 @@ pub enum Reads {
     Log,
     /// Without one, once a round of heartbeats shows that the leader still is one (thesis §6.4).
     ReadIndex,
-    /// At once, for as long after such a round as nobody who answered it votes (thesis §6.4.1); and as
-    /// with [`Reads::ReadIndex`] when that time is over.
-    Lease {
-        /// By how much less a leader's clock may count than a follower's, in the time that a follower
-        /// waits for its leader at least: in milliseconds, less than that time.
-        drift_ms: u64,
-    },
 }
 
 /// How entries flow to a follower.

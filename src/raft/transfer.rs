@@ -3,8 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::election::Cause;
-use super::{Event, Leases, Message, Raft, Refusal, Role, Term, Timer};
+use super::{Event, Message, Raft, Refusal, Role, Term, Timer};
 use crate::machine::{NodeId, Outbox, State};
 
 /// A leadership that is being handed over.
@@ -46,9 +45,6 @@ impl Raft {
             return out.tell(refuse(Refusal::Unfit));
         }
         leader.transfer = Some(Transfer { ticket, to });
-        // Thesis §6.4.1: what it told its heir may arrive late, and the heir is then elected while this
-        // node is heard.
-        (leader.lease, leader.leases) = (0, Leases::GivenUp);
         out.arm(Timer::Transfer);
         self.send_entries(state, to, out);
         Self::hand_over(state, out);
@@ -102,6 +98,6 @@ impl Raft {
             return;
         }
         out.arm(Timer::Election);
-        self.become_candidate(state, Cause::Handover, out);
+        self.become_candidate(state, out);
     }
 }

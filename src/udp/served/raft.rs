@@ -9,8 +9,8 @@ use super::{Answer, Command, Served};
 use crate::data::NodeSet;
 use crate::machine::{NodeId, State};
 use crate::raft::{
-    Call, Changes, Elections, Event, FirstEntry, Flow, Heard, Leadership, Operation, Outcome, Raft,
-    Reads, Refusal, Reply, Role, Session, Snapshots,
+    Call, Changes, Elections, Event, FirstEntry, Flow, Leadership, Operation, Outcome, Raft, Reads,
+    Refusal, Reply, Role, Session, Snapshots,
 };
 use crate::register::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::udp::configuration::Cluster;
@@ -56,7 +56,6 @@ impl Served for Raft {
             first_entry: FirstEntry::NoOp,
             leadership: Leadership::CheckQuorum,
             reads: Reads::ReadIndex,
-            election_ms: 150,
             batch_entries_max: 256,
             batch_bytes_max: BATCH_BYTES_MAX,
             flow: Flow::Pipelined { messages_max: 8 },
@@ -212,14 +211,7 @@ impl Served for Raft {
 /// Whom this node follows, as far as it knows.
 fn leader(state: &State<Raft>) -> Option<NodeId> {
     match state.volatile.role {
-        Role::Follower {
-            heard: Heard::Leader(leader),
-        } => Some(leader),
-        Role::Follower {
-            heard: Heard::Nobody | Heard::Perhaps,
-        }
-        | Role::PreCandidate { .. }
-        | Role::Candidate { .. }
-        | Role::Leader(..) => None,
+        Role::Follower { leader } => leader,
+        Role::PreCandidate { .. } | Role::Candidate { .. } | Role::Leader(..) => None,
     }
 }
