@@ -290,7 +290,7 @@ fn promises_hold_when_two_leaders_change_the_members() {
 
 #[test]
 fn promises_hold_when_refusals_do_not_wait_for_the_disk() {
-    holds("raft", "refusals-do-not-wait", 1);
+    holds("raft", "refusals-do-not-wait", 2_106_393);
 }
 
 #[test]

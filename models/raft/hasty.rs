@@ -251,7 +251,7 @@ const LAGGING: Cluster = Cluster {
 };
 
 pub(super) fn worlds() -> Vec<Box<dyn Exhibit>> {
-    vec![Claimed::holds(1, 1, || {
+    vec![Claimed::holds(2_106_393, 8_086_361, || {
         hasty(Haste::Refusals, "refusals-do-not-wait", LAGGING, &[])
             .says("three members, two terms begun with no-ops, in each of which one stands; one, which may crash, does not wait for its disk to refuse")
     })]
