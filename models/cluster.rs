@@ -65,10 +65,19 @@ const KEYS: [&str; 3] = ["a", "b", "c"];
 /// A key that is added to, where that can be done.
 const NUMBER: &str = "n";
 
+/// The protocols that are simulated: what the others promise, clients alone do not see.
+pub const SIMULATED: [Protocol; 5] = [
+    Protocol::Register,
+    Protocol::Raft,
+    Protocol::Store,
+    Protocol::CapCp,
+    Protocol::CapAp,
+];
+
 /// What to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// What the cluster serves.
+    /// What the cluster serves: one of [`SIMULATED`].
     pub protocol: Protocol,
     /// What everything is drawn from.
     pub seed: u64,
@@ -464,6 +473,6 @@ impl<M: Served> Simulation<M> {
 pub fn is_linearizable(protocol: Protocol) -> bool {
     match protocol {
         Protocol::Register | Protocol::Raft | Protocol::Store | Protocol::CapCp => true,
-        Protocol::CapAp => false,
+        Protocol::CapAp | Protocol::Gossip | Protocol::Causal | Protocol::Membership => false,
     }
 }

@@ -3,7 +3,10 @@
 //! Read [`world`] first, then [`engine`], then a protocol: [`register`].
 pub mod action;
 pub mod audit;
+pub mod backoff;
+pub mod batch;
 pub mod bounded;
+pub mod cache;
 pub mod calm;
 pub mod cap;
 pub mod catalogue;
@@ -15,6 +18,7 @@ pub mod commit;
 pub mod detector;
 pub mod diagram;
 pub mod engine;
+pub mod erased;
 pub mod flaw;
 pub mod ghost;
 pub mod gossip;
@@ -23,6 +27,7 @@ pub mod kv;
 pub mod laws;
 pub mod lease;
 pub mod matrix;
+pub mod membership;
 mod memory;
 pub mod merkle;
 pub mod path;

@@ -700,10 +700,14 @@ fn weather(
     };
     let mut protocols = Vec::new();
     for name in names {
-        protocols.push(Served::named(name).map_err(|error| error.to_string())?);
+        let found = cluster::SIMULATED.iter().find(|it| it.name() == name);
+        protocols.push(*found.ok_or_else(|| {
+            let all = cluster::SIMULATED.map(Served::name).join(", ");
+            format!("{name} is not simulated: choose of {all}")
+        })?);
     }
     if protocols.is_empty() {
-        protocols.extend(Served::ALL);
+        protocols.extend(cluster::SIMULATED);
     }
     let mut status = ExitCode::SUCCESS;
     for protocol in protocols {

@@ -56,7 +56,11 @@ impl<M: Served> Simulation<M> {
         let key = KEYS[self.rng.usize(..KEYS.len())].to_owned();
         let draw = self.rng.u32(..10);
         match self.plan.protocol {
-            Protocol::Register | Protocol::CapAp => match draw {
+            Protocol::Register
+            | Protocol::CapAp
+            | Protocol::Gossip
+            | Protocol::Causal
+            | Protocol::Membership => match draw {
                 0..5 => self.set(&key),
                 _ => Command::Get { key },
             },
@@ -273,6 +277,12 @@ impl<M: Served> Simulation<M> {
 fn can_add(protocol: Protocol) -> bool {
     match protocol {
         Protocol::Raft => true,
-        Protocol::Register | Protocol::Store | Protocol::CapCp | Protocol::CapAp => false,
+        Protocol::Register
+        | Protocol::Store
+        | Protocol::CapCp
+        | Protocol::CapAp
+        | Protocol::Gossip
+        | Protocol::Causal
+        | Protocol::Membership => false,
     }
 }

@@ -72,6 +72,17 @@ impl<M: Served> Simulation<M> {
                 self.tally.count("damaged journals refused");
                 self.places[node].is_out = true;
             }
+            Err(
+                error @ JournalError {
+                    problem: Problem::Unwritable(_),
+                    ..
+                },
+            ) => {
+                self.say(|| format!("n{node} does not start: {error}"));
+                self.tally.count("disk failures");
+                self.places[node].platter.lose_power(&mut self.rng);
+                self.starts_later(node);
+            }
             Err(error) => self.violation = Some(Violation::Stopped(error.to_string())),
         }
     }
@@ -277,7 +288,7 @@ impl<M: Served> Simulation<M> {
 
     /// The power fails while a node flushes: its own, or everyone's.
     pub(super) fn power_fails(&mut self, node: usize) {
-        let of_all = self.rng.u32(..3) == 0;
+        let of_all = self.rng.bool();
         for other in 0..NODES {
             if other == node || of_all {
                 self.say(|| format!("n{other} loses power"));
@@ -299,6 +310,10 @@ impl<M: Served> Simulation<M> {
             Fall::Killed => place.platter.write_back(),
         }
         self.hear(node);
+        self.starts_later(node);
+    }
+
+    fn starts_later(&mut self, node: usize) {
         let down = within(&mut self.rng, self.weather.down);
         self.later(down, Happening::Starts { node });
     }

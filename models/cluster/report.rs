@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use quorate::udp::configuration::Protocol;
 
-use super::{Plan, Sabotage, Tally, Violation, run};
+use super::{Plan, SIMULATED, Sabotage, Tally, Violation, run};
 
 /// What came of a protocol's runs.
 #[derive(Clone, Debug)]
@@ -47,15 +47,15 @@ pub fn sabotages(seeds: &Range<u64>) -> String {
         "Of {} seeds, so many catch it:\n\n| the adapter | |",
         seeds.end.saturating_sub(seeds.start)
     );
-    for protocol in Protocol::ALL {
+    for protocol in SIMULATED {
         let _ = write!(text, " {} |", protocol.name());
     }
     text.push_str("\n|---|---|");
-    text.push_str(&"---:|".repeat(Protocol::ALL.len()));
+    text.push_str(&"---:|".repeat(SIMULATED.len()));
     text.push('\n');
     for sabotage in Sabotage::ALL {
         let _ = write!(text, "| `{}` | {} |", sabotage.name(), sabotage.summary());
-        for protocol in Protocol::ALL {
+        for protocol in SIMULATED {
             let report = storms(protocol, seeds.clone(), Some(sabotage));
             let _ = write!(text, " {} |", report.broken.len());
         }

@@ -84,7 +84,7 @@ impl Weather {
             misrouting: pick(rng, &[0, 0, 20, 100]),
             delay: pick(rng, &[ms(1), ms(1), ms(5), ms(20)]),
             flush: pick(rng, &[ms(1), ms(1), ms(4), ms(15)]),
-            flush_cut: pick(rng, &[0, 10, 40]),
+            flush_cut: pick(rng, &[0, 20, 100]),
             calm: pick(rng, &[ms(60), ms(150), ms(400)]),
             down: pick(rng, &[ms(20), ms(200), ms(600)]),
             kinds: Fault::ALL.map(|fault| match fault {

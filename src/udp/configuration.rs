@@ -23,14 +23,18 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
 use super::port::MEMBERS_MAX;
 use super::served::Served;
 use super::std;
+use crate::causal::Causal;
 use crate::data::NodeSet;
+use crate::gossip::{self, Gossip};
 use crate::machine::NodeId;
+use crate::membership::Membership;
 use crate::quorum::{QuorumError, Quorums};
 use crate::raft::Raft;
 use crate::register::{Reads, Register};
@@ -53,16 +57,25 @@ pub enum Protocol {
     CapCp,
     /// The CAP store, available.
     CapAp,
+    /// Gossip.
+    Gossip,
+    /// The causal store.
+    Causal,
+    /// Membership, and a service that one of the members runs.
+    Membership,
 }
 
 impl Protocol {
     /// All of them, that of who does not say first.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::Register,
         Self::Raft,
         Self::Store,
         Self::CapCp,
         Self::CapAp,
+        Self::Gossip,
+        Self::Causal,
+        Self::Membership,
     ];
 
     /// The protocol of this name.
@@ -85,6 +98,24 @@ impl Protocol {
             Self::Store => Store::NAME,
             Self::CapCp => "cap-cp",
             Self::CapAp => "cap-ap",
+            Self::Gossip => Gossip::NAME,
+            Self::Causal => Causal::NAME,
+            Self::Membership => Membership::NAME,
+        }
+    }
+
+    /// How many members it can have.
+    pub fn members(self) -> RangeInclusive<usize> {
+        match self {
+            Self::Register
+            | Self::Raft
+            | Self::Store
+            | Self::CapCp
+            | Self::CapAp
+            | Self::Causal => 1..=64,
+            Self::Gossip => 1..=gossip::MEMBERS_MAX,
+            // One that may run the service, the authority, and the resource.
+            Self::Membership => 3..=64,
         }
     }
 }
@@ -200,6 +231,13 @@ pub enum ConfigurationError {
     NotAMember(u64),
     /// Some addresses are IPv4 and others IPv6, which one socket does not reach.
     MixedFamilies,
+    /// The protocol cannot have so many members, or so few.
+    MemberCount {
+        /// Which protocol.
+        protocol: Protocol,
+        /// How many there are.
+        count: usize,
+    },
     /// The sizes make no quorum system.
     Quorum(QuorumError),
 }
@@ -259,6 +297,13 @@ impl fmt::Display for ConfigurationError {
             Self::MixedFamilies => write!(
                 f,
                 "some addresses are IPv4 and some IPv6: let all be of one kind"
+            ),
+            Self::MemberCount { protocol, count } => write!(
+                f,
+                "there are {count} members, and {} takes {} to {}: set `members` to so many",
+                protocol.name(),
+                protocol.members().start(),
+                protocol.members().end()
             ),
             Self::Quorum(error) => write!(
                 f,
@@ -321,6 +366,10 @@ impl Settings {
             Some(name) => Protocol::named(name)?,
         };
         let members = self.members()?;
+        let count = members.len();
+        if !protocol.members().contains(&count) {
+            return Err(ConfigurationError::MemberCount { protocol, count });
+        }
         let clients = self.clients()?;
         let names: NodeSet = members.keys().copied().collect();
         let read = self.read_quorum.unwrap_or(names.majority());

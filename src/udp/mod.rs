@@ -15,7 +15,8 @@
 //! 5. [`served`]: what each protocol tells the adapter; [`front`], [`resp`] and [`desk`]: clients on
 //!    TCP; [`member`]: the loop and the desk.
 //! 6. [`metrics`] and [`admin`]: what is counted, and who is told.
-//! 7. [`configuration`], [`serve`], [`client`], [`node`], [`remote`], [`demo`]: the commands.
+//! 7. [`configuration`], [`serve`], [`client`], [`node`], [`caller`],
+//!    [`remote`], [`demo`]: the commands.
 //!
 //! # What it holds to
 //!
@@ -41,7 +42,9 @@
 extern crate std;
 
 pub mod admin;
+pub mod caller;
 pub mod client;
+pub mod compress;
 pub mod configuration;
 pub mod cycle;
 pub mod demo;

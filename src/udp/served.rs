@@ -10,12 +10,19 @@ use serde::{Deserialize, Serialize};
 use super::Identity;
 use super::configuration::{Cluster, Protocol};
 use crate::cap::Cap;
+use crate::causal::Causal;
+use crate::clock::Vector;
+use crate::gossip::Gossip;
 use crate::machine::{Machine, NodeId, State};
+use crate::membership::Membership;
 use crate::raft::Raft;
 use crate::register::Register;
 use crate::store::Store;
 
 mod cap;
+mod causal;
+mod gossip;
+mod membership;
 mod raft;
 mod register;
 mod store;
@@ -164,7 +171,21 @@ pub fn with<D: ForServed>(protocol: Protocol, deed: D) -> D::Output {
         Protocol::Raft => deed.with::<Raft>(),
         Protocol::Store => deed.with::<Store>(),
         Protocol::CapCp | Protocol::CapAp => deed.with::<Cap>(),
+        Protocol::Gossip => deed.with::<Gossip>(),
+        Protocol::Causal => deed.with::<Causal>(),
+        Protocol::Membership => deed.with::<Membership>(),
     }
+
+/// A vector as an operator reads it.
+fn counts(vector: &Vector) -> String {
+    let counts = vector
+        .iter()
+        .map(|(node, count)| alloc::format!("{node} {count}"));
+    let counts: Vec<String> = counts.collect();
+    if counts.is_empty() {
+        return "nothing".into();
+    }
+    counts.join("; ")
 }
 
 /// What a protocol says to a command that it does not have.

@@ -24,15 +24,15 @@ use crate::processes::{eventually, free_addresses, quorate};
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Members with fronts. They end with this value, however the test ends.
-struct Members {
+pub(crate) struct Members {
     directory: TempDir,
     protocol: &'static str,
-    addresses: Vec<(SocketAddr, SocketAddr)>,
+    pub(crate) addresses: Vec<(SocketAddr, SocketAddr)>,
     children: Vec<Option<Child>>,
 }
 
 impl Members {
-    fn start(protocol: &'static str, count: usize, more: &[&str]) -> Self {
+    pub(crate) fn start(protocol: &'static str, count: usize, more: &[&str]) -> Self {
         let listeners: Vec<_> = (0..count)
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
             .collect();
@@ -51,7 +51,7 @@ impl Members {
         members
     }
 
-    fn serve(&mut self, id: usize, more: &[&str]) {
+    pub(crate) fn serve(&mut self, id: usize, more: &[&str]) {
         let mut command = quorate();
         command.args(["serve", "--until-input-ends", "--cluster=7"]);
         command.args(["--protocol", self.protocol, "--id", &id.to_string()]);
@@ -68,17 +68,17 @@ impl Members {
         self.children[id] = Some(child);
     }
 
-    fn kill(&mut self, id: usize) {
+    pub(crate) fn kill(&mut self, id: usize) {
         let mut child = self.children[id].take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
-    fn connect(&self, id: usize) -> Remote {
+    pub(crate) fn connect(&self, id: usize) -> Remote {
         Remote::connect(self.addresses[id].1, TIMEOUT).unwrap()
     }
 
-    fn ask(&self, id: usize, words: &[&str]) -> String {
+    pub(crate) fn ask(&self, id: usize, words: &[&str]) -> String {
         shown(&self.connect(id).ask(words).unwrap())
     }
 
