@@ -143,7 +143,7 @@ pub fn protocol() -> Protocol {
 
 fn worlds() -> Vec<Box<dyn Exhibit>> {
     vec![
-        Claimed::holds(1, 1, || {
+        Claimed::holds(26, 50, || {
             world("one-client", 1, |right| right)
                 .eventually_for_clients(UNLUCKY, nobody_waits)
                 .sometimes_told("everything is done", |told| told.ghost.done.len() == 1)
@@ -198,7 +198,7 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
 /// The right machine where something that it assumes is taken away.
 fn weakened() -> Vec<Box<dyn Exhibit>> {
     vec![
-        Claimed::falls(UNLUCKY, 9, || {
+        Claimed::falls(UNLUCKY, 24, || {
             world("no-chance", 2, |right| right)
                 .eventually_for_clients(UNLUCKY, nobody_waits)
                 .says("whoever lets alarms ring is fair, and does not draw: what was drawn to be apart comes together")

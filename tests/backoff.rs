@@ -14,7 +14,7 @@ use quorate_models::testing::{audits, holds, refutes};
 
 #[test]
 fn every_promise_holds_of_one_client() {
-    holds("backoff", "one-client", 1);
+    holds("backoff", "one-client", 26);
 }
 
 #[test]
