@@ -8,7 +8,7 @@
 //!
 //! 1. [`turn`]: the loop without its I/O. Pure, so that a simulator and a replay can drive it too.
 //! 2. [`node`]: the loop with its I/O. One thread, one socket, one journal.
-//! 3. [`wire`] and [`port`]: one datagram, and one socket with those who are behind it.
+//! 3. [`wire`] and [`port`]: one datagram, and one socket with those who are behind it; [`compress`]: what is long.
 //! 4. [`journal`]: what makes a change durable, and what refuses to forget.
 //! 5. [`served`]: what each protocol tells the adapter; [`front`], [`resp`] and [`desk`]: clients on TCP.
 //! 6. [`configuration`], [`serve`], [`client`], [`caller`], [`remote`], [`demo`]: the commands.
