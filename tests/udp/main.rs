@@ -1,6 +1,7 @@
 //! The adapter: the wire, the journal, the loop, and real processes on loopback.
 #![cfg(feature = "udp")]
 
+mod caller;
 mod chaos;
 mod commands;
 mod compress;

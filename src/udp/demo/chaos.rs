@@ -23,6 +23,7 @@ use crate::udp::std::io;
 use crate::udp::std::net::UdpSocket;
 use crate::udp::std::thread;
 use crate::udp::std::time::Instant;
+use crate::udp::wire::DATAGRAM_BYTES_MAX;
 
 /// How many clients count.
 const CLIENTS: u64 = 8;
@@ -256,7 +257,8 @@ impl Drop for Network {
 
 /// Takes one datagram to the member of this number, from where its sender is known, or loses it.
 fn carry(known: &[(UdpSocket, SocketAddr)], to: usize, chance: &mut Chance) {
-    let mut datagram = [0; 65_536];
+    // One byte more than the longest: what is longer is not of a member.
+    let mut datagram = [0; DATAGRAM_BYTES_MAX + 1];
     let Ok((length, source)) = known[to].0.recv_from(&mut datagram) else {
         return; // Nothing came, or a member is not there.
     };
