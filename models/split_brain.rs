@@ -7,7 +7,8 @@ use std::fmt;
 use quorate::data::NodeSet;
 use quorate::machine::NodeId;
 use quorate::split_brain::{
-    Alone, Answer, Call, Durable, Event, SplitBrain, Stage, Standing, Strategy, Timing, Verdict, resolve,
+    Alone, Answer, Call, Durable, Event, SplitBrain, Stage, Standing, Strategy, Timing, Verdict,
+    resolve,
 };
 
 use crate::action::Cut;
@@ -344,9 +345,8 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
             )
         }),
         Claimed::holds(0, 0, || {
-            right("joins", changing(3, Stage::Joining)).says(
-                "two members, and a third that joins by the second; one cut of any shape",
-            )
+            right("joins", changing(3, Stage::Joining))
+                .says("two members, and a third that joins by the second; one cut of any shape")
         }),
         Claimed::holds(0, 0, || {
             right("leaves", changing(3, Stage::Leaving))

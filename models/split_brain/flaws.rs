@@ -130,7 +130,10 @@ impl Machine for Flawed {
         let stages = state.durable.stages.clone();
         let decides = matches!(timer, Timer::Settle | Timer::TakeOver);
         if self.flaw == Flaw::JoiningUncounted && decides {
-            state.durable.stages.retain(|_, stage| *stage != Stage::Joining);
+            state
+                .durable
+                .stages
+                .retain(|_, stage| *stage != Stage::Joining);
         }
         self.act(state, out, |right, state, out| {
             right.on_timer(state, timer, out);

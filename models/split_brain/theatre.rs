@@ -17,7 +17,8 @@ use std::time::Duration;
 use quorate::data::{Map, NodeSet};
 use quorate::machine::{self, Input, Machine, NodeId, Outbox, Output, State, Step};
 use quorate::split_brain::{
-    Answer, Call, Durable, Event, Message, Roster, SplitBrain, Stage, Standing, Timer, View, Volatile,
+    Answer, Call, Durable, Event, Message, Roster, SplitBrain, Stage, Standing, Timer, View,
+    Volatile,
 };
 use serde::{Deserialize, Serialize};
 

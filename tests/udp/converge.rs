@@ -128,7 +128,7 @@ impl Client<'_> {
 
     /// Asks, until a connection is lost, and what the session had seen with it.
     fn session(&mut self, session: &mut Session) {
-        let mut token = None;
+        let mut token: Option<String> = None;
         while !self.over.load(Ordering::Relaxed) {
             let address = self.members[self.random.below(self.members.len())];
             let Ok(mut remote) = Remote::connect(address, TIMEOUT) else {
