@@ -3,13 +3,17 @@
 //! Read [`world`] first, then [`engine`], then a protocol: [`register`].
 pub mod action;
 pub mod audit;
+pub mod backoff;
+pub mod batch;
 pub mod bounded;
+pub mod cache;
 pub mod calm;
 pub mod cap;
 pub mod catalogue;
 pub mod causal;
 pub mod causality;
 pub mod clock;
+pub mod cluster;
 pub mod commit;
 pub mod detector;
 pub mod diagram;
@@ -32,6 +36,7 @@ pub mod pbft;
 pub mod promise;
 pub mod purge;
 pub mod raft;
+pub mod recordings;
 pub mod register;
 pub mod service;
 pub mod shared;

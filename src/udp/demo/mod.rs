@@ -28,6 +28,7 @@ use std::{env, fs, process, thread};
 
 mod cap;
 mod causal;
+mod chaos;
 mod gossip;
 mod membership;
 mod raft;
@@ -116,12 +117,24 @@ impl fmt::Display for DemoError {
 
 impl core::error::Error for DemoError {}
 
-/// Shows what `protocol` promises, with `executable` as the members' program.
+/// What a demonstration shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// What the protocol promises.
+    Protocol(Protocol),
+    /// So many increments of many clients, while members are killed and datagrams are lost.
+    Chaos {
+        /// How many.
+        increments: u64,
+    },
+}
+
+/// Shows it, with `executable` as the members' program.
 ///
 /// # Errors
 ///
 /// At the first thing that is not as it says.
-pub fn demo(protocol: Protocol, executable: &Path) -> Result<(), DemoError> {
+pub fn demo(show: Show, executable: &Path) -> Result<(), DemoError> {
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop).map_err(|error| DemoError::System("handle signals".into(), error))?;
     let directory = Directory::make()
@@ -135,22 +148,26 @@ pub fn demo(protocol: Protocol, executable: &Path) -> Result<(), DemoError> {
                 .cluster()
                 .map_err(DemoError::Configuration)?,
             directory: place,
+            listen: BTreeMap::new(),
             members: BTreeMap::new(),
             stop: Arc::clone(&stop),
         })
     };
     let root = directory.0.clone();
-    let outcome = match protocol {
-        Protocol::Register => register::show(&mut stage(protocol, root)?),
-        Protocol::Raft => raft::show(&mut stage(protocol, root)?),
-        Protocol::Store => store::show(&mut stage(protocol, root)?),
-        Protocol::CapCp | Protocol::CapAp => cap::show(
-            &mut stage(Protocol::CapCp, root.join("cp"))?,
-            &mut stage(Protocol::CapAp, root.join("ap"))?,
-        ),
-        Protocol::Gossip => gossip::show(&mut stage(protocol, root)?),
-        Protocol::Causal => causal::show(&mut stage(protocol, root)?),
-        Protocol::Membership => membership::show(&mut stage(protocol, root)?),
+    let outcome = match show {
+        Show::Chaos { increments } => chaos::show(&mut stage(Protocol::Raft, root)?, increments),
+        Show::Protocol(protocol) => match protocol {
+            Protocol::Register => register::show(&mut stage(protocol, root)?),
+            Protocol::Raft => raft::show(&mut stage(protocol, root)?),
+            Protocol::Store => store::show(&mut stage(protocol, root)?),
+            Protocol::CapCp | Protocol::CapAp => cap::show(
+                &mut stage(Protocol::CapCp, root.join("cp"))?,
+                &mut stage(Protocol::CapAp, root.join("ap"))?,
+            ),
+            Protocol::Gossip => gossip::show(&mut stage(protocol, root)?),
+            Protocol::Causal => causal::show(&mut stage(protocol, root)?),
+            Protocol::Membership => membership::show(&mut stage(protocol, root)?),
+        },
     };
     // Someone who interrupts at the terminal interrupts the members too: that is what then failed.
     if outcome.is_err() && stop.load(Ordering::Relaxed) {
@@ -181,6 +198,8 @@ struct Stage<'a> {
     executable: &'a Path,
     cluster: Cluster,
     directory: PathBuf,
+    /// Where a member listens, if not where the others know it.
+    listen: BTreeMap<NodeId, SocketAddr>,
     members: BTreeMap<NodeId, Process>,
     stop: Arc<AtomicBool>,
 }
@@ -212,6 +231,9 @@ impl Stage<'_> {
             let clients = self.cluster.clients.get(id);
             let clients = clients.map_or_else(String::new, |clients| format!(",{clients}"));
             command.args(["--member", &format!("{}={address}{clients}", id.0)]);
+        }
+        if let Some(listen) = self.listen.get(&node) {
+            command.args(["--listen", &listen.to_string()]);
         }
         command.args(bootstrap);
         let (process, ready) = Process::spawn(node, &mut command)?;
