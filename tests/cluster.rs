@@ -2,13 +2,17 @@
 //! network and disks that are made up from a seed.
 #![cfg(feature = "udp")]
 
+use std::fs;
 use std::io::Cursor;
+use std::path::PathBuf;
 
 use quorate::machine::NodeId;
 use quorate::udp::configuration::Protocol;
 use quorate::udp::recording::{Recording, RecordingError, Replayed, replay};
 use quorate::udp::served::{ForServed, Served, with};
 use quorate_models::cluster::{Plan, SIMULATED, Sabotage, Violation, run, storms};
+use quorate_models::recordings::judge;
+use tempfile::TempDir;
 
 /// How many seeds each protocol goes through, unless `CLUSTER_SEEDS` says otherwise.
 const SEEDS: u64 = 1_000;
@@ -167,6 +171,37 @@ fn what_nodes_recorded_their_machines_say_again() {
             "{boots} {steps} {outputs}"
         );
     }
+}
+
+#[test]
+fn the_judge_of_recordings_says_what_the_judge_of_the_run_does() {
+    let judged = |sabotage, seed| {
+        let outcome = run(Plan {
+            sabotage,
+            ..plan(Protocol::Raft, seed)
+        });
+        let directory = TempDir::new().unwrap();
+        let files: Vec<PathBuf> = (0..outcome.recordings.len())
+            .map(|number| directory.path().join(number.to_string()))
+            .collect();
+        for (file, recording) in files.iter().zip(outcome.recordings) {
+            fs::write(file, recording).unwrap();
+        }
+        (outcome.violation, judge(&files, 0))
+    };
+    for seed in 0..10 {
+        let (violation, verdict) = judged(None, seed);
+        assert_eq!(violation, None);
+        assert!(verdict.unwrap().ends_with("are linearizable"));
+    }
+    let mut refuted = 0;
+    for seed in 0..20 {
+        let (violation, verdict) = judged(Some(Sabotage::NoJournal), seed);
+        if matches!(violation, Some(Violation::History(_))) {
+            refuted += usize::from(verdict.is_err());
+        }
+    }
+    assert!(refuted > 3, "{refuted} histories were refuted twice");
 }
 
 #[test]

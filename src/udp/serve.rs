@@ -170,7 +170,7 @@ impl ForServed for Serving<'_> {
         let name = place.node;
         let stopped = |reason| ServeError::Stopped(name, reason);
         let started = Instant::now();
-        let mut member: Deployed<M> = self.boot(socket)?;
+        let mut member: Deployed<M> = self.boot(socket, started)?;
         settle(&mut member, started).map_err(stopped)?;
         stop_on_signals(stop).map_err(ServeError::System)?;
         let (sender, requests) = sync_channel(REQUESTS_MAX);
@@ -298,7 +298,11 @@ pub(super) fn say(line: &str) {
 }
 
 impl Serving<'_> {
-    fn boot<M: Served>(&self, socket: UdpSocket) -> Result<Deployed<M>, ServeError> {
+    fn boot<M: Served>(
+        &self,
+        socket: UdpSocket,
+        started: Instant,
+    ) -> Result<Deployed<M>, ServeError> {
         let Self { cluster, place, .. } = self;
         let node = place.node;
         let identity = M::identity(cluster, node);
@@ -307,7 +311,7 @@ impl Serving<'_> {
         let recorder = match &self.manner.record {
             None => None,
             Some(path) => Some(
-                Recorder::create(path, self.settings)
+                Recorder::create(path, self.settings, started.elapsed())
                     .map_err(|error| ServeError::Recording(path.clone(), error))?,
             ),
         };

@@ -175,6 +175,7 @@ pub fn with<D: ForServed>(protocol: Protocol, deed: D) -> D::Output {
         Protocol::Causal => deed.with::<Causal>(),
         Protocol::Membership => deed.with::<Membership>(),
     }
+}
 
 /// A vector as an operator reads it.
 fn counts(vector: &Vector) -> String {
