@@ -40,7 +40,7 @@ mod report;
 mod sabotage;
 mod weather;
 
-pub use book::{Book, Came, Entry, came};
+pub use book::{Book, Came, Entry, came, operation};
 pub use report::{Report, sabotages, storms};
 pub use sabotage::Sabotage;
 
@@ -288,6 +288,8 @@ fn settings(protocol: Protocol) -> Settings {
         cluster: Some(7),
         protocol: Some(protocol.name().into()),
         members: Some(members.collect()),
+        // So few that a run has many snapshots.
+        snapshot_entries: Some(20),
         ..Settings::default()
     }
 }

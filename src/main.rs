@@ -14,7 +14,7 @@ use std::time::Duration;
 use std::{env, io};
 
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use quorate::service::Tenant;
 use quorate::udp::caller::counters::Log;
@@ -102,6 +102,9 @@ struct ClusterArguments {
     /// on TCP; repeat it for each
     #[arg(global = true, long = "member", value_name = "ID=ADDRESS[,CLIENTS]", value_parser = member)]
     members: Vec<Member>,
+    /// Which of the members is none at first, and may become one; repeat it for each. With raft
+    #[arg(global = true, long = "spare", value_name = "ID")]
+    spares: Vec<u64>,
     /// How many members a read asks at least [default: a majority]
     #[arg(global = true, long, value_name = "COUNT")]
     read_quorum: Option<usize>,
@@ -111,6 +114,9 @@ struct ClusterArguments {
     /// What a get promises: atomic, or regular [default: atomic]
     #[arg(global = true, long, value_name = "PROMISE")]
     reads: Option<String>,
+    /// After how many entries raft compacts its log [default: 10000]
+    #[arg(global = true, long, value_name = "COUNT")]
+    snapshot_entries: Option<u32>,
 }
 
 impl ClusterArguments {
@@ -119,9 +125,11 @@ impl ClusterArguments {
             cluster: self.cluster,
             protocol: self.protocol,
             members: (!self.members.is_empty()).then_some(self.members),
+            spares: (!self.spares.is_empty()).then_some(self.spares),
             read_quorum: self.read_quorum,
             write_quorum: self.write_quorum,
             reads: self.reads,
+            snapshot_entries: self.snapshot_entries,
             ..Settings::default()
         };
         match self.config {
@@ -215,6 +223,39 @@ enum Question {
         #[arg(allow_negative_numbers = true)]
         new: String,
     },
+    /// Change who the members are, one at a time, while they serve; with raft
+    Members {
+        /// What is to be done
+        change: Change,
+        /// With which node
+        id: u64,
+    },
+    /// Let another member lead; with raft
+    Transfer {
+        /// Which
+        id: u64,
+    },
+}
+
+/// What can be done with a node, by its name on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Change {
+    /// Send it everything, and do not count it yet
+    Add,
+    /// Let it, which was added and has what is committed, have a vote
+    Promote,
+    /// Let it be no member any more
+    Remove,
+}
+
+impl Change {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Add => "ADD",
+            Self::Promote => "PROMOTE",
+            Self::Remove => "REMOVE",
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -327,6 +368,12 @@ fn ask_register(cluster: &Cluster, question: Question, timeout: Duration) -> Exi
                 "the register has no delete: give the key an empty value",
             );
         }
+        Question::Members { .. } | Question::Transfer { .. } => {
+            return complain(
+                MISTAKE,
+                "the members of the register are fixed, and none leads: raft has that",
+            );
+        }
         Question::Cas { .. } => {
             return complain(
                 MISTAKE,
@@ -348,11 +395,20 @@ fn ask_register(cluster: &Cluster, question: Question, timeout: Duration) -> Exi
 
 /// Over TCP, as one of a caller's clients: it has the retries and the names that make them safe.
 fn ask_members(cluster: &Cluster, question: &Question, timeout: Duration, log: Log) -> ExitCode {
+    let number = match question {
+        Question::Members { id, .. } | Question::Transfer { id } => id.to_string(),
+        Question::Get { .. }
+        | Question::Put { .. }
+        | Question::Delete { .. }
+        | Question::Cas { .. } => String::new(),
+    };
     let words: Vec<&str> = match question {
         Question::Get { key } => vec!["GET", key],
         Question::Put { key, value } => vec!["SET", key, value],
         Question::Delete { key } => vec!["DEL", key],
         Question::Cas { key, old, new } => vec!["CAS", key, old, new],
+        Question::Members { change, .. } => vec!["MEMBERS", change.word(), &number],
+        Question::Transfer { .. } => vec!["TRANSFER", &number],
     };
     if cluster.clients.is_empty() {
         return complain(
@@ -390,9 +446,14 @@ fn answered(question: &Question, value: &Value) -> ExitCode {
         (Question::Cas { key, .. }, Value::Number(0)) => {
             complain(NOT_AS_ASKED, &format!("the key {key:?} has another value"))
         }
-        (Question::Put { .. } | Question::Delete { .. } | Question::Cas { .. }, _) => {
-            ExitCode::SUCCESS
-        }
+        (
+            Question::Put { .. }
+            | Question::Delete { .. }
+            | Question::Cas { .. }
+            | Question::Members { .. }
+            | Question::Transfer { .. },
+            _,
+        ) => ExitCode::SUCCESS,
     }
 }
 

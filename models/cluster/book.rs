@@ -15,7 +15,7 @@ pub struct Entry {
     /// At which node.
     pub node: usize,
     /// What.
-    pub command: Command,
+    pub operation: Operation,
     /// Its place among all calls and replies.
     pub called: usize,
     /// The place of its reply, and the reply, if there was one.
@@ -51,16 +51,17 @@ pub fn came(command: &Command, answer: Answer) -> Came {
     }
 }
 
-/// The command as what a store does.
-pub fn operation(command: &Command) -> Operation {
+/// The command as what a store does; nothing if it is for operators.
+pub fn operation(command: &Command) -> Option<Operation> {
     match command.clone() {
-        Command::Get { key } => Operation::Get { key },
-        Command::Set { key, value } => Operation::Put { key, value },
+        Command::Get { key } => Some(Operation::Get { key }),
+        Command::Set { key, value } => Some(Operation::Put { key, value }),
         Command::CompareAndSwap { key, expected, new } => {
-            Operation::CompareAndSwap { key, expected, new }
+            Some(Operation::CompareAndSwap { key, expected, new })
         }
-        Command::Delete { key } => Operation::Delete { key },
-        Command::Add { key, by } => Operation::Increment { key, by },
+        Command::Delete { key } => Some(Operation::Delete { key }),
+        Command::Add { key, by } => Some(Operation::Increment { key, by }),
+        Command::Members(_) | Command::HandOver(_) => None,
     }
 }
 
@@ -73,11 +74,11 @@ pub struct Book {
 
 impl Book {
     /// A client asks. Gives the number of the entry.
-    pub fn call(&mut self, node: usize, command: Command) -> usize {
+    pub fn call(&mut self, node: usize, operation: Operation) -> usize {
         let called = self.place();
         self.entries.push(Entry {
             node,
-            command,
+            operation,
             called,
             returned: None,
             is_void: false,
@@ -128,7 +129,7 @@ impl Book {
                 Some((returned, reply)) if *returned == place => {
                     history.returned(id, reply.clone())
                 }
-                Some(_) | None => history.called(id, operation(&entry.command)),
+                Some(_) | None => history.called(id, entry.operation.clone()),
             };
             recorded.map_err(|misuse| misuse.to_string())?;
         }
@@ -144,14 +145,14 @@ impl Book {
     /// What was asked of the key of this operation, up to its reply.
     fn story(&self, number: usize, why: &str) -> String {
         let told = &self.entries[number];
-        let key = operation(&told.command).key().clone();
+        let key = told.operation.key().clone();
         let end = told
             .returned
             .as_ref()
             .map_or(usize::MAX, |(place, _)| *place);
         let mut text = format!("{why}\nof key {key}:\n");
         for (number, entry) in self.entries.iter().enumerate() {
-            let operation = operation(&entry.command);
+            let operation = &entry.operation;
             if *operation.key() != key || entry.is_void || entry.called > end {
                 continue;
             }
@@ -200,11 +201,11 @@ impl Book {
     fn is_latest(&self, key: &str, last: Option<&String>) -> Result<(), String> {
         for later in &self.entries {
             let (Some((_, Reply::Done)), Operation::Put { key: of, value }) =
-                (&later.returned, operation(&later.command))
+                (&later.returned, &later.operation)
             else {
                 continue;
             };
-            if of != key || Some(&value) == last {
+            if of != key || Some(value) == last {
                 continue;
             }
             let shown = |earlier: &Entry| {
@@ -212,12 +213,12 @@ impl Book {
                 else {
                     return false;
                 };
-                let shown = match (&earlier.command, reply) {
-                    (Command::Set { value, .. }, Reply::Done) => Some(value),
-                    (Command::Get { .. }, Reply::Value(value)) => value.as_ref(),
+                let shown = match (&earlier.operation, reply) {
+                    (Operation::Put { value, .. }, Reply::Done) => Some(value),
+                    (Operation::Get { .. }, Reply::Value(value)) => value.as_ref(),
                     (_, _) => return false,
                 };
-                let is_of_key = operation(&earlier.command).key() == key;
+                let is_of_key = earlier.operation.key() == key;
                 *place < later.called && is_of_key && shown == last
             };
             if last.is_none() {

@@ -296,7 +296,10 @@ impl Client<'_> {
     pub fn call(&mut self, words: &[&str], timeout: Duration) -> Result<Value, CallError> {
         let until = Instant::now() + timeout;
         let is_read = words.first().is_some_and(|word| is_read(word));
-        let is_known = self.caller.policy.memory == Memory::Sessions && !is_read;
+        // Sessions know what changes values, not what changes members.
+        let is_of_members = words.first().is_some_and(|word| is_of_members(word));
+        let has_memory = self.caller.policy.memory == Memory::Sessions;
+        let is_known = has_memory && !is_read && !is_of_members;
         if is_known && self.carried.is_none() {
             // A name, before anything is done under it.
             let told = self.insist(Ask::new(None, &["SESSION"]), until, Again::Safe)?;
@@ -376,6 +379,13 @@ impl Ask {
         let words = words.iter().map(|word| (*word).into()).collect();
         Self { carried, words }
     }
+}
+
+/// True if a command changes who the members are, or which of them leads.
+fn is_of_members(word: &str) -> bool {
+    ["MEMBERS", "TRANSFER"]
+        .iter()
+        .any(|other| other.eq_ignore_ascii_case(word))
 }
 
 /// True of commands that change nothing.

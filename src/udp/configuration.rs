@@ -10,6 +10,8 @@
 //! read_quorum = 2            # if not a majority
 //! write_quorum = 2
 //! reads = "atomic"           # or "regular": faster, and weaker
+//! snapshot_entries = 10000   # after how many entries raft compacts its log
+//! spares = []                # members of raft that are none at first: see `quorate client members`
 //! members = [
 //!     { id = 0, address = "10.0.0.1:7000", clients = "10.0.0.1:6379" },
 //!     { id = 1, address = "10.0.0.2:7000", clients = "10.0.0.2:6379" },
@@ -120,6 +122,9 @@ impl Protocol {
     }
 }
 
+/// After how many entries raft compacts its log, if nobody says.
+const SNAPSHOT_ENTRIES: u32 = 10_000;
+
 /// What a file or the flags say, each of which may leave out anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -138,12 +143,16 @@ pub struct Settings {
     pub data: Option<PathBuf>,
     /// Everyone.
     pub members: Option<Vec<Member>>,
+    /// Those of them who are none at first, and may become one.
+    pub spares: Option<Vec<u64>>,
     /// How many answers a read needs.
     pub read_quorum: Option<usize>,
     /// How many acknowledgements a write needs.
     pub write_quorum: Option<usize>,
     /// What a get promises: `atomic` or `regular`.
     pub reads: Option<String>,
+    /// After how many entries raft compacts its log.
+    pub snapshot_entries: Option<u32>,
 }
 
 /// One member, as it is written.
@@ -170,10 +179,14 @@ pub struct Cluster {
     pub members: BTreeMap<NodeId, SocketAddr>,
     /// Where they listen to clients, those that do.
     pub clients: BTreeMap<NodeId, SocketAddr>,
-    /// How many of them are enough.
+    /// How many of them are enough; of those who are members at first.
     pub quorums: Quorums,
+    /// Those who are none at first, and may become one.
+    pub spares: NodeSet,
     /// What a get promises.
     pub reads: Reads,
+    /// After how many entries raft compacts its log; not 0.
+    pub snapshot_entries: u32,
 }
 
 /// What one member knows beside.
@@ -229,6 +242,10 @@ pub enum ConfigurationError {
     DuplicateAddress(NodeId, NodeId, SocketAddr),
     /// This node is none of the members.
     NotAMember(u64),
+    /// A spare has no address.
+    UnknownSpare(u64),
+    /// The members of this protocol never change.
+    NoSpares(&'static str),
     /// Some addresses are IPv4 and others IPv6, which one socket does not reach.
     MixedFamilies,
     /// The protocol cannot have so many members, or so few.
@@ -294,6 +311,14 @@ impl fmt::Display for ConfigurationError {
                 f,
                 "this node's id {id} is not among the members: list it, or set `id` to one of them"
             ),
+            Self::UnknownSpare(id) => write!(
+                f,
+                "{id} is a spare and not among the members: list it there, with its address"
+            ),
+            Self::NoSpares(protocol) => write!(
+                f,
+                "the members of {protocol} never change: leave out `spares`, which raft has"
+            ),
             Self::MixedFamilies => write!(
                 f,
                 "some addresses are IPv4 and some IPv6: let all be of one kind"
@@ -345,9 +370,11 @@ impl Settings {
             admin: self.admin.or(others.admin),
             data: self.data.or(others.data),
             members: self.members.or(others.members),
+            spares: self.spares.or(others.spares),
             read_quorum: self.read_quorum.or(others.read_quorum),
             write_quorum: self.write_quorum.or(others.write_quorum),
             reads: self.reads.or(others.reads),
+            snapshot_entries: self.snapshot_entries.or(others.snapshot_entries),
         }
     }
 
@@ -371,7 +398,9 @@ impl Settings {
             return Err(ConfigurationError::MemberCount { protocol, count });
         }
         let clients = self.clients()?;
+        let spares = self.spares(protocol, &members)?;
         let names: NodeSet = members.keys().copied().collect();
+        let names = names.difference(spares);
         let read = self.read_quorum.unwrap_or(names.majority());
         let write = self.write_quorum.unwrap_or(names.majority());
         let quorums = Quorums::new(names, read, write).map_err(ConfigurationError::Quorum)?;
@@ -386,8 +415,39 @@ impl Settings {
             members,
             clients,
             quorums,
+            spares,
             reads,
+            snapshot_entries: self.snapshot_entries.unwrap_or(SNAPSHOT_ENTRIES).max(1),
         })
+    }
+
+    fn spares(
+        &self,
+        protocol: Protocol,
+        members: &BTreeMap<NodeId, SocketAddr>,
+    ) -> Result<NodeSet, ConfigurationError> {
+        let spares = self.spares.as_deref().unwrap_or_default();
+        if let Some(unknown) = spares
+            .iter()
+            .find(|id| !members.contains_key(&NodeId(**id)))
+        {
+            return Err(ConfigurationError::UnknownSpare(*unknown));
+        }
+        match protocol {
+            Protocol::Raft => {}
+            Protocol::Register
+            | Protocol::Store
+            | Protocol::CapCp
+            | Protocol::CapAp
+            | Protocol::Gossip
+            | Protocol::Causal
+            | Protocol::Membership => {
+                if !spares.is_empty() {
+                    return Err(ConfigurationError::NoSpares(protocol.name()));
+                }
+            }
+        }
+        Ok(spares.iter().copied().map(NodeId).collect())
     }
 
     /// What they say about this node, a member of `cluster`.

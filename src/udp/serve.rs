@@ -185,7 +185,7 @@ impl ForServed for Serving<'_> {
         if let Some(listener) = listener {
             let about = About {
                 protocol: cluster.protocol.name(),
-                members: cluster.quorums.members(),
+                members: cluster.members.keys().copied().collect(),
                 clients: cluster.clients.clone(),
                 chaos: manner.chaos == Chaos::Allowed,
             };

@@ -15,7 +15,7 @@ use crate::clock::Vector;
 use crate::gossip::Gossip;
 use crate::machine::{Machine, NodeId, State};
 use crate::membership::Membership;
-use crate::raft::Raft;
+use crate::raft::{MemberChange, Raft};
 use crate::register::Register;
 use crate::store::Store;
 
@@ -104,6 +104,10 @@ pub enum Command {
         /// How much.
         by: i64,
     },
+    /// Let the members be others. For operators.
+    Members(MemberChange),
+    /// Let another member lead. For operators.
+    HandOver(NodeId),
 }
 
 impl Command {
@@ -114,7 +118,9 @@ impl Command {
             Self::Set { .. }
             | Self::CompareAndSwap { .. }
             | Self::Delete { .. }
-            | Self::Add { .. } => false,
+            | Self::Add { .. }
+            | Self::Members(_)
+            | Self::HandOver(_) => false,
         }
     }
 
@@ -126,6 +132,8 @@ impl Command {
             Self::CompareAndSwap { .. } => "compare-and-swap",
             Self::Delete { .. } => "delete",
             Self::Add { .. } => "increment",
+            Self::Members(_) => "change of members",
+            Self::HandOver(_) => "transfer of leadership",
         }
     }
 }

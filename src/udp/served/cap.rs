@@ -52,6 +52,7 @@ impl Served for Cap {
                 &command,
                 "raft has, and store has compare-and-swap",
             )),
+            Command::Members(_) | Command::HandOver(_) => Err(lacks::<Self>(&command, "raft has")),
         }
     }
 

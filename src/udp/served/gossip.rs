@@ -53,6 +53,7 @@ impl Served for Gossip {
                 &command,
                 "each member answers alone, and none knows what the others do; raft has",
             )),
+            Command::Members(_) | Command::HandOver(_) => Err(lacks::<Self>(&command, "raft has")),
         }
     }
 

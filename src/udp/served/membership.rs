@@ -84,6 +84,7 @@ impl Served for Membership {
                 &command,
                 "whoever runs the service sets, and INFO at the resource shows what was set last",
             )),
+            Command::Members(_) | Command::HandOver(_) => Err(lacks::<Self>(&command, "raft has")),
         }
     }
 
