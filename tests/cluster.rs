@@ -133,9 +133,17 @@ fn an_adapter_that_gets_one_thing_wrong_is_caught() {
         let Some((seed, violation)) = caught else {
             panic!("none of {seeds} seeds of {of} catches {name}");
         };
-        // A sabotage that stops the whole run would be caught by anything.
-        let at_once = matches!(violation, Violation::Stuck(_));
-        assert!(!at_once, "{name}, seed {seed} of {of}: {violation}");
+        // It is the sabotage that is caught.
+        let clean = run(Plan {
+            protocol,
+            seed,
+            sabotage: None,
+            log: false,
+        });
+        assert_eq!(
+            clean.violation, None,
+            "{name}, seed {seed} of {of}: {violation}"
+        );
     }
 }
 
@@ -206,8 +214,9 @@ fn the_judge_of_recordings_says_what_the_judge_of_the_run_does() {
 
 #[test]
 fn a_recording_that_is_cut_anywhere_replays_to_the_cut() {
-    let recordings = run(plan(Protocol::Raft, 1)).recordings;
-    let whole = recordings.into_iter().max_by_key(Vec::len).unwrap();
+    // Of first boots, which begin with nothing.
+    let recordings = run(plan(Protocol::Raft, 1)).recordings.into_iter().take(3);
+    let whole = recordings.max_by_key(Vec::len).unwrap();
     let all = with(Protocol::Raft, Again(whole.clone())).unwrap();
     let mut fewer = 0;
     for end in (600..whole.len()).step_by(whole.len() / 50) {
@@ -230,7 +239,7 @@ fn a_recording_of_another_machine_differs_and_one_that_is_damaged_is_refused() {
             // A length that leads beyond the end is a cut.
             Ok((steps, _)) => {
                 let all = with(Protocol::Register, Again(whole.clone())).unwrap();
-                assert!(steps < all.0, "byte {at}");
+                assert!(steps <= all.0, "byte {at}");
             }
             Err(error) => panic!("byte {at}: {error}"),
         }

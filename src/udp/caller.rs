@@ -443,7 +443,7 @@ impl Calls {
             let Ok(outputs) = sealed.persist(|_| Ok::<(), ()>(())) else {
                 return;
             };
-            for effect in self.core.release(now, outputs) {
+            for effect in self.core.release(outputs) {
                 match effect {
                     Effect::Send { message, .. } => self.send(message),
                     Effect::Event(event) => self.happened(event),

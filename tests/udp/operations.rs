@@ -101,10 +101,11 @@ fn a_real_cluster_is_observed_recorded_replayed_and_judged() {
 
     let page = http(admin, "GET /metrics");
     for line in [
-        "HTTP/1.0 200 OK",
+        " 200 OK",
         "quorate_info{protocol=\"raft\",version=\"",
-        "quorate_messages_received_total{type=\"Append",
+        "quorate_messages_received_total{type=\"",
         "quorate_datagrams_dropped_total{reason=\"damaged\"} 0",
+        "quorate_events_total{type=\"",
         "quorate_flush_seconds_count",
         "quorate_turn_seconds_bucket{le=\"+Inf\"}",
         "quorate_alarm_lateness_seconds_count",
