@@ -26,11 +26,14 @@ fn weathers(protocol: Protocol) {
     let report = storms(protocol, 0..seeds(), None);
     let name = protocol.name();
     if let Some((seed, violation)) = report.broken.first() {
+        let log = run(plan(protocol, *seed)).log;
+        let end = log.len().saturating_sub(200);
         panic!(
             "{} of {} runs of {name} broke something; seed {seed}: {violation}\n\
-             cargo model cluster {name} --from {seed} --seeds 1 --log",
+             cargo model cluster {name} --from {seed} --seeds 1 --log\n{}",
             report.broken.len(),
-            report.runs
+            report.runs,
+            log[end..].join("\n")
         );
     }
     // It was a storm.
