@@ -8,6 +8,7 @@ mod compress;
 mod converge;
 mod front;
 mod journal;
+mod operations;
 mod processes;
 mod resp;
 mod turn;
