@@ -25,6 +25,10 @@ pub const DONE_ONCE: &str = "done once";
 pub const BOUNDED: &str = "waits are bounded";
 /// In the calm every client is served.
 pub const SERVED: &str = "everyone is served";
+/// On every fair run every client is served: true of one alone.
+pub const UNLUCKY: &str = "everyone is served, however unlucky";
+/// Clients who overlapped do not overlap for ever: in the calm they are served.
+pub const OVERLAPS_END: &str = "overlaps end";
 
 const SERVER: NodeId = NodeId(0);
 const DOUBLINGS_MAX: u32 = 3;
@@ -46,6 +50,9 @@ impl fmt::Debug for Slots {
         for (number, (node, ticket)) in self.done.iter().enumerate() {
             let separator = if number == 0 { "" } else { ", " };
             write!(f, "{separator}call {ticket} of {node} is done")?;
+        }
+        if self.overlapped {
+            write!(f, "; what was tried together came to nothing")?;
         }
         write!(f, "{}", self.broken)
     }
@@ -108,7 +115,11 @@ fn world<M: Twin<Backoff>>(name: &str, clients: usize, make: impl Fn(Backoff) ->
     for promise in [ALONE, DONE_ONCE, BOUNDED] {
         world = world.always_told(promise, move |told| !told.ghost.broken.of(promise));
     }
-    world.recovers_for_clients(SERVED, ROUNDS, nobody_waits)
+    world
+        .recovers_for_clients(SERVED, ROUNDS, nobody_waits)
+        .recovers(OVERLAPS_END, ROUNDS, |snapshot| {
+            !snapshot.ghost.overlapped || nobody_waits(&snapshot.clients)
+        })
 }
 
 /// How many alarms may ring in a calm: in each slot those of all clients, and the slot's own.
@@ -141,6 +152,12 @@ pub fn protocol() -> Protocol {
 
 fn worlds() -> Vec<Box<dyn Exhibit>> {
     vec![
+        Claimed::holds(26, 50, || {
+            world("one-client", 1, |right| right)
+                .eventually_for_clients(UNLUCKY, nobody_waits)
+                .sometimes_told("everything is done", |told| told.ghost.done.len() == 1)
+                .says("a client that has the server to itself")
+        }),
         Claimed::holds(2_799, 11_325, || {
             right("two-clients", 2).says("a server of one thing at a time; two clients")
         }),
@@ -159,16 +176,16 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
 
 fn flaws() -> Vec<Box<dyn Exhibit>> {
     vec![
-        Claimed::falls(SERVED, 0, || {
+        Claimed::falls(OVERLAPS_END, 5, || {
             flawed(Flaw::Lockstep, "lockstep", 2).says(
                 "waits double, and are not drawn: two who tried together try together for ever",
             )
         }),
-        Claimed::falls(SERVED, 0, || {
+        Claimed::falls(OVERLAPS_END, 7, || {
             flawed(Flaw::NeverDoubles, "never-doubles", 3)
                 .says("waits are drawn, and do not double: three are too many for two slots")
         }),
-        Claimed::falls(SERVED, 0, || {
+        Claimed::falls(OVERLAPS_END, 5, || {
             flawed(Flaw::AtOnce, "at-once", 2).says("who came to nothing tries again at once")
         }),
         Claimed::falls(SERVED, 1, || {
@@ -189,10 +206,17 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
 
 /// The right machine where something that it assumes is taken away.
 fn weakened() -> Vec<Box<dyn Exhibit>> {
-    vec![Claimed::falls(DONE_ONCE, 7, || {
-        world("lying-disk", 2, |right| right)
-            .says("a disk forgets what it acknowledged, so that an answer precedes the write")
-            .crashes(NodeSet::first(1), 1)
-            .disk(Disk::Lying)
-    })]
+    vec![
+        Claimed::falls(UNLUCKY, 24, || {
+            world("no-chance", 2, |right| right)
+                .eventually_for_clients(UNLUCKY, nobody_waits)
+                .says("whoever lets alarms ring is fair, and does not draw: what was drawn to be apart comes together")
+        }),
+        Claimed::falls(DONE_ONCE, 7, || {
+            world("lying-disk", 2, |right| right)
+                .says("a disk forgets what it acknowledged, so that an answer precedes the write")
+                .crashes(NodeSet::first(1), 1)
+                .disk(Disk::Lying)
+        }),
+    ]
 }

@@ -24,7 +24,7 @@ use quorate::udp::configuration::{Cluster, ConfigurationError, Member, Protocol,
 use quorate::udp::demo::{Show, demo};
 use quorate::udp::remote::{Remote, shown};
 use quorate::udp::resp::Value;
-use quorate::udp::serve::{Chaos, ServeError, Start, serve, stop_on_end_of_input};
+use quorate::udp::serve::{Chaos, Manner, ServeError, Start, serve, stop_on_end_of_input};
 
 const NOT_AS_ASKED: u8 = 1;
 const MISTAKE: u8 = 2;
@@ -152,12 +152,18 @@ struct Serve {
     /// The address to listen on [default: this member's]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// Answer operators here, on HTTP: /metrics, /healthz, /readyz
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<String>,
     /// Begin a journal: only for a node that never ran. One that forgot would break its promises
     #[arg(long)]
     bootstrap: bool,
     /// Let clients cut this node off from others, for demonstrations and tests
     #[arg(long)]
     chaos: bool,
+    /// Record in this new file all that the node hears and says, for `cargo model replay` and `judge`
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Stop when standard input ends, so as not to outlive whoever holds its other end
     #[arg(long)]
     until_input_ends: bool,
@@ -285,6 +291,7 @@ fn run_serve(arguments: Serve) -> ExitCode {
         id: arguments.id,
         data: arguments.data,
         listen: arguments.listen,
+        admin: arguments.admin,
         ..Settings::default()
     }
     .or(settings);
@@ -297,13 +304,19 @@ fn run_serve(arguments: Serve) -> ExitCode {
     } else {
         Chaos::Refused
     };
-    match serve(&settings, start, chaos, &stop) {
+    let manner = Manner {
+        start,
+        chaos,
+        record: arguments.record,
+    };
+    match serve(&settings, &manner, &stop) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ ServeError::Stopped(..)) => fails(NOT_AS_ASKED, &error),
         Err(
             error @ (ServeError::Configuration(_)
             | ServeError::Listen(..)
             | ServeError::Journal(_)
+            | ServeError::Recording(..)
             | ServeError::System(_)),
         ) => fails(MISTAKE, &error),
     }

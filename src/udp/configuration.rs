@@ -6,6 +6,7 @@
 //! id = 0                     # this node, one of the members
 //! data = "/var/lib/quorate"  # its own directory
 //! listen = "0.0.0.0:7000"    # if not the address that the others know it by
+//! admin = "127.0.0.1:9100"   # metrics and health, on HTTP, if wanted
 //! read_quorum = 2            # if not a majority
 //! write_quorum = 2
 //! reads = "atomic"           # or "regular": faster, and weaker
@@ -26,7 +27,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::RangeInclusive;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::port::MEMBERS_MAX;
 use super::served::Served;
@@ -125,7 +126,7 @@ impl Protocol {
 const SNAPSHOT_ENTRIES: u32 = 10_000;
 
 /// What a file or the flags say, each of which may leave out anything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The number of the cluster.
@@ -136,6 +137,8 @@ pub struct Settings {
     pub id: Option<u64>,
     /// The address to listen on.
     pub listen: Option<String>,
+    /// Where operators ask for metrics and health, on HTTP.
+    pub admin: Option<String>,
     /// The directory of the journal.
     pub data: Option<PathBuf>,
     /// Everyone.
@@ -153,7 +156,7 @@ pub struct Settings {
 }
 
 /// One member, as it is written.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Member {
     /// Its number, from 0 to 63.
@@ -193,6 +196,8 @@ pub struct Place {
     pub node: NodeId,
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where it answers operators, if it does.
+    pub admin: Option<SocketAddr>,
     /// Where its journal is.
     pub data: PathBuf,
 }
@@ -362,6 +367,7 @@ impl Settings {
             protocol: self.protocol.or(others.protocol),
             id: self.id.or(others.id),
             listen: self.listen.or(others.listen),
+            admin: self.admin.or(others.admin),
             data: self.data.or(others.data),
             members: self.members.or(others.members),
             spares: self.spares.or(others.spares),
@@ -470,7 +476,16 @@ impl Settings {
             setting: "data",
             give: "a directory for this node's journal",
         })?;
-        Ok(Place { node, listen, data })
+        let admin = match &self.admin {
+            None => None,
+            Some(admin) => Some(address("`admin`", admin)?),
+        };
+        Ok(Place {
+            node,
+            listen,
+            admin,
+            data,
+        })
     }
 
     /// Once the members are known to be well.

@@ -290,7 +290,13 @@ impl Client {
         let nothing_known = match &ask {
             Ask::Command(command) if command.is_read() => Answer::Unanswered,
             Ask::Command(_) => Answer::Unknown,
-            Ask::Session | Ask::Resume(_) | Ask::Status | Ask::Cut(_) | Ask::Left => Answer::Busy,
+            Ask::Session
+            | Ask::Resume(_)
+            | Ask::Status
+            | Ask::Metrics
+            | Ask::Ready
+            | Ask::Cut(_)
+            | Ask::Left => Answer::Busy,
         };
         let (answer, told) = sync_channel(1);
         let request = Request {
