@@ -425,7 +425,7 @@ fn flaws_compacted() -> Vec<Box<dyn Exhibit>> {
             let world: World<_, Past> =
                 flawed(Flaw::KeepsTheLog, "keeps-the-log", COMPACTED, &["AB"]);
             forgetting(world, COMPACTED)
-                .says("the log stays as it is when a snapshot of another history is installed")
+                .says("the log stays as it is when a snapshot is installed")
         }),
         Claimed::falls(STORES, 8, || {
             let cluster = Cluster {

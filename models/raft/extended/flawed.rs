@@ -40,7 +40,7 @@ pub(super) enum Flaw {
     MixesSnapshots,
     /// A snapshot is installed that is older than what is committed.
     InstallsOlder,
-    /// The log stays, though it is of another history than the snapshot.
+    /// The log stays as it is, though the snapshot stands for more or for other entries.
     KeepsTheLog,
     /// A node that restarts does not read its snapshot.
     RestartsEmpty,
