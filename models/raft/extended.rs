@@ -424,8 +424,7 @@ fn flaws_compacted() -> Vec<Box<dyn Exhibit>> {
         Claimed::falls(SURVIVES, 10, || {
             let world: World<_, Past> =
                 flawed(Flaw::KeepsTheLog, "keeps-the-log", COMPACTED, &["AB"]);
-            forgetting(world, COMPACTED)
-                .says("the log stays as it is when a snapshot is installed")
+            forgetting(world, COMPACTED).says("the log stays as it is when a snapshot is installed")
         }),
         Claimed::falls(STORES, 8, || {
             let cluster = Cluster {
