@@ -265,7 +265,7 @@ fn linearizable_holds_of_sessions_in_snapshots() {
 
 #[test]
 fn promises_hold_when_leadership_is_handed_over() {
-    holds("raft", "transfer", 22_264);
+    holds("raft", "transfer", 20_144);
 }
 
 #[test]

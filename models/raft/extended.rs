@@ -248,7 +248,7 @@ fn worlds_compacted() -> Vec<Box<dyn Exhibit>> {
 }
 
 fn worlds_handing_over() -> Vec<Box<dyn Exhibit>> {
-    vec![Claimed::holds(22_264, 98_829, || {
+    vec![Claimed::holds(20_144, 91_555, || {
         let world = transferring("transfer", THREE, &["A"], |right| right);
         forgetting(world, THREE)
             .symmetric(NodeSet::first(2))
