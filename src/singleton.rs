@@ -17,7 +17,8 @@
 //! - **Assumes.** Disks keep what they acknowledged; nodes crash and restart, and do not lie. Nothing of
 //!   time, and nothing of detectors. In *the service runs again* both are right at last.
 //! - **Leaves out.** The detector. It says [`Call::Sees`] whenever it sees something else, and is any: that
-//!   of [`split_brain`](crate::split_brain) or SWIM. Giving the lease back: who is aside lets it run out.
+//!   of [`split_brain`](crate::split_brain) or SWIM, with which [`membership`](crate::membership) puts it
+//!   together. Giving the lease back: who is aside lets it run out.
 //! - **The textbook says.** Chapter 8 has neither a token nor a lease: whom `SplitBrainPrevention` leaves
 //!   active writes, and so may two (`one_writer_falls_when_a_view_is_enough`).
 
@@ -43,7 +44,8 @@ pub struct Singleton {
     pub settle_ms: u64,
     /// Who may ask for the lease second waits for so long, in milliseconds.
     pub turn_ms: u64,
-    /// How often a node asks for a lease, or for more of it, before its detector is to say something.
+    /// How often a node asks for a lease, or for more of it, before its detector is to say something;
+    /// or [`ASKS_UNBOUNDED`].
     pub asks: u32,
 }
 
@@ -121,6 +123,9 @@ pub struct Volatile {
     /// What it knows of leases.
     pub lease: Holder,
 }
+
+/// For as long as it is to run.
+pub const ASKS_UNBOUNDED: u32 = u32::MAX;
 
 /// The ticket of what a node asks for itself.
 pub const OWN: u64 = u64::MAX;
@@ -263,8 +268,10 @@ impl Singleton {
         if state.volatile.role != Role::Runs {
             return;
         }
-        let Some(asks) = state.volatile.asks.checked_sub(1) else {
-            return;
+        let asks = match state.volatile.asks {
+            0 => return,
+            ASKS_UNBOUNDED => ASKS_UNBOUNDED,
+            asks => asks - 1,
         };
         out.arm(Timer::Tend);
         let ticket = OWN;

@@ -353,7 +353,7 @@ fn strange_datagrams_are_counted_and_dropped_and_the_node_goes_on() {
     send(&[0; 1300]);
     send(&[7; 300]);
     let mut other_version = right.clone();
-    other_version[4] = 2;
+    other_version[4] = 3;
     send(&other_version);
     let mut other_cluster = identity.clone();
     other_cluster.cluster += 1;
@@ -490,6 +490,9 @@ fn each_demo_shows_what_it_says_and_leaves_nothing_behind() {
         ("raft", "INCR n, 100 times -> 400"),
         ("store", "GET colour -> violet"),
         ("cap", "every node: GET colour -> "),
+        ("gossip", "n1 has all 40 keys of both sides"),
+        ("causal", "0 times the answer without the question"),
+        ("membership", "n6: written colour=violet, by token "),
     ] {
         let directory = TempDir::new().unwrap();
         let output = demo(directory.path(), protocol).output().unwrap();

@@ -36,6 +36,8 @@ const CALM: Duration = Duration::from_millis(1_500);
 const DEAD: Duration = Duration::from_millis(500);
 /// How long no majority is there, once.
 const OUTAGE: Duration = Duration::from_millis(2_500);
+/// How long a client thinks between two increments: without that all is done before anyone is killed.
+const THINKS: Duration = Duration::from_millis(40);
 /// How long an increment is tried before the demonstration has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -161,6 +163,7 @@ fn count(
             Err(error) => return Err(error.to_string()),
         }
         done.fetch_add(1, Ordering::Relaxed);
+        thread::sleep(THINKS);
     }
     Ok(numbers)
 }
