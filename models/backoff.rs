@@ -181,7 +181,7 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
                 "waits double, and are not drawn: two who tried together try together for ever",
             )
         }),
-        Claimed::falls(OVERLAPS_END, 7, || {
+        Claimed::falls(OVERLAPS_END, 5, || {
             flawed(Flaw::NeverDoubles, "never-doubles", 3)
                 .says("waits are drawn, and do not double: three are too many for two slots")
         }),
