@@ -276,19 +276,19 @@ const DOUBTS: Bounds = Bounds {
 
 fn worlds() -> Vec<Box<dyn Exhibit>> {
     vec![
-        Claimed::holds(71_812, 0, || {
+        Claimed::holds(71_812, 346_747, || {
             writing("doubts", DOUBTS, |right| right).never(RETRY).says(
                 "two workers, of which the second begins a probe and may take the first for dead; \
                  two clients write, each at any of them",
             )
         }),
-        Claimed::holds_deep(15_395_690, 0, || {
+        Claimed::holds_deep(15_395_690, 86_670_842, || {
             let mortal = NodeSet::first(WORKERS + 2);
             writing("crash", Bounds { mortal, ..DOUBTS }, |right| right)
                 .never(RETRY)
                 .says("the same, and one crash of any")
         }),
-        Claimed::holds(0, 0, || {
+        Claimed::holds(2_420, 9_351, || {
             let bounds = Bounds {
                 writes: &[],
                 ..DOUBTS
@@ -297,7 +297,7 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
                 .never(RETRY)
                 .says("two workers, of which the second begins a probe, and nobody writes")
         }),
-        Claimed::holds(369_447, 0, || {
+        Claimed::holds(369_447, 1_749_221, || {
             let bounds = Bounds {
                 writes: &[],
                 mortal: NodeSet::first(WORKERS + 2),

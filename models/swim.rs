@@ -23,7 +23,7 @@ use crate::world::{Disk, World};
 mod bounded;
 mod flaws;
 
-use bounded::{Bounded, Crash, has_restarted, is_gone};
+use bounded::{Bounded, Crash, Suspicion, has_restarted, is_gone};
 use flaws::{Flaw, Flawed};
 
 /// What a member holds of another only grows.
@@ -44,6 +44,10 @@ pub const ANSWERS: &str = "answers are what was told";
 pub const COMPLETENESS: &str = "strong completeness";
 /// In the calm, everyone who runs is held alive, in its present incarnation, by everyone.
 pub const CONVERGE: &str = "views converge";
+
+const HELD_DEAD: &str = "somebody is held dead";
+const RISEN: &str = "who was held dead is held alive again";
+const RUNS_AND_HELD_DEAD: &str = "somebody who runs is held dead";
 
 /// What was told: by each member of itself, and of each other.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
@@ -207,6 +211,7 @@ struct Setting {
     joins: bool,
     news_max: u32,
     health_max: u8,
+    suspicion: Suspicion,
 }
 
 const THREE: Setting = Setting {
@@ -217,6 +222,7 @@ const THREE: Setting = Setting {
     joins: false,
     news_max: 2,
     health_max: 0,
+    suspicion: Suspicion::Ripens,
 };
 const TWO: Setting = Setting {
     members: 2,
@@ -262,6 +268,7 @@ impl Setting {
                 }),
                 probes,
                 crash: self.crash,
+                suspicion: self.suspicion,
             }
         };
         self.all().iter().zip(probes).map(machine).collect()
@@ -290,13 +297,11 @@ fn world<M: Twin<Swim>>(name: &str, setting: Setting, make: impl Fn(Swim) -> M) 
             nobody_waits(told.clients) && !told.ghost.breaches.of(ANSWERS)
         })
         .sometimes_told("somebody refutes", |told| told.ghost.refuted)
-        .sometimes_told("somebody is held dead", |told| {
+        .sometimes_told(HELD_DEAD, |told| {
             told.ghost
                 .some(|_, standing| standing.status == Status::Dead)
         })
-        .sometimes_told("who was held dead is held alive again", |told| {
-            told.ghost.risen
-        });
+        .sometimes_told(RISEN, |told| told.ghost.risen);
     match setting.crash {
         Crash::Stop => in_calm(world, COMPLETENESS, setting, &make, the_gone_are_held_dead)
             .sometimes("who crashed is held dead by all others", |snapshot| {
@@ -304,7 +309,7 @@ fn world<M: Twin<Swim>>(name: &str, setting: Setting, make: impl Fn(Swim) -> M) 
                 snapshot.nodes.iter().any(gone) && the_gone_are_held_dead(snapshot)
             }),
         Crash::Restart => in_calm(world, CONVERGE, setting, &make, all_know_all).sometimes(
-            "somebody who runs is held dead",
+            RUNS_AND_HELD_DEAD,
             |snapshot| {
                 let running: Vec<NodeId> = snapshot.running().map(|(id, _)| id).collect();
                 (snapshot.ghost).some(|other, standing| {
@@ -327,7 +332,11 @@ fn in_calm<M: Twin<Swim>>(
     goal: fn(&Snapshot<Bounded<M>, Views>) -> bool,
 ) -> Model<M> {
     type Nodes<M> = Box<[Shared<Node<Bounded<M>>>]>;
-    let unbounded = setting.machines([u64::MAX; 3], make);
+    let ripens = Setting {
+        suspicion: Suspicion::Ripens,
+        ..setting
+    };
+    let unbounded = ripens.machines([u64::MAX; 3], make);
     let unbounded = World::new("calm", unbounded, Views::default());
     let goal = Condition::Whole(Arc::new(goal));
     let known: Mutex<HashMap<Nodes<M>, bool>> = Mutex::default();
@@ -532,14 +541,21 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
             passing_on(two_alike(right("three", BOTH)))
                 .says("three members, of which two begin a probe each")
         }),
-        Claimed::holds_deep(0, 0, || {
+        Claimed::holds(45_105, 239_654, || {
             let all = Setting {
                 news_max: 0,
+                suspicion: Suspicion::Stands,
                 ..THREE
             };
             right("all-three", all)
-                .says("three members without news, each of which begins a probe")
+                .says(
+                    "three members without news, each of which begins a probe, and suspicions that \
+                     stand and are no deaths",
+                )
                 .symmetric(THREE.all())
+                .except(HELD_DEAD)
+                .except(RISEN)
+                .except(RUNS_AND_HELD_DEAD)
         }),
         Claimed::holds(402_442, 2_712_549, || {
             let twice = Setting {

@@ -37,11 +37,6 @@ fn promises_hold_with_three_nodes_and_a_cut() {
 }
 
 #[test]
-fn promises_hold_with_three_nodes_and_two_writers() {
-    holds("gossip", "three-two-writers", 0);
-}
-
-#[test]
 fn promises_hold_with_two_writers() {
     holds("gossip", "two", 277_722);
 }

@@ -57,8 +57,6 @@ pub(super) enum Flaw {
     NobodyStays,
     /// Whoever is admitted counts at once.
     CountsAtOnce,
-    /// Of those who are joining it is taken for granted that nobody counts them.
-    JoiningUncounted,
     /// Who the members are is not on the disk.
     MembersForgotten,
 }
@@ -127,18 +125,9 @@ impl Machine for Flawed {
         if self.flaw == Flaw::NoLimit && timer == Timer::Limit {
             return;
         }
-        let stages = state.durable.stages.clone();
-        let decides = matches!(timer, Timer::Settle | Timer::TakeOver);
-        if self.flaw == Flaw::JoiningUncounted && decides {
-            state
-                .durable
-                .stages
-                .retain(|_, stage| *stage != Stage::Joining);
-        }
         self.act(state, out, |right, state, out| {
             right.on_timer(state, timer, out);
         });
-        state.durable.stages = stages;
     }
 
     fn delay(&self, timer: &Timer) -> Range<Duration> {

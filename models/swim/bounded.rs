@@ -19,6 +19,17 @@ pub(super) struct Bounded<M> {
     pub(super) probes: u64,
     /// What becomes of one that crashes.
     pub(super) crash: Crash,
+    /// What becomes of a suspicion.
+    pub(super) suspicion: Suspicion,
+}
+
+/// What becomes of a suspicion that nobody refutes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Suspicion {
+    /// It is taken for a death when its alarm rings.
+    Ripens,
+    /// It stands: this is the machine under every schedule in which that alarm does not ring.
+    Stands,
 }
 
 /// What becomes of a member that crashes.
@@ -79,6 +90,9 @@ impl<M: Twin<Swim>> Machine for Bounded<M> {
     fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
         let spent = state.volatile.number % NUMBERS;
         if matches!(timer, Timer::Probe { .. }) && self.probes <= spent {
+            return out.arm(timer);
+        }
+        if self.suspicion == Suspicion::Stands && matches!(timer, Timer::Suspicion { .. }) {
             return out.arm(timer);
         }
         self.pass(state, out, |inner, state, out| {
