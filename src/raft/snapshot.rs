@@ -37,6 +37,14 @@ pub enum Piece {
 }
 
 impl Piece {
+    /// Where the next one is.
+    fn end(&self) -> Place {
+        match self {
+            Self::Value(key, _) => Place::AfterValue(key.clone()),
+            Self::Session(client, _, _) => Place::AfterSession(*client),
+        }
+    }
+
     /// How many bytes it has in a message, and a few more.
     fn bytes(&self) -> usize {
         match self {
@@ -150,13 +158,32 @@ impl Sending {
                 break;
             }
             after.offset += 1;
-            after.place = match &piece {
-                Piece::Value(key, _) => Place::AfterValue(key.clone()),
-                Piece::Session(client, _, _) => Place::AfterSession(*client),
-            };
+            after.place = piece.end();
             pieces.push(piece);
         }
         (pieces, after)
+    }
+
+    /// Goes on after so many pieces. False if there are not that many.
+    fn seek(&mut self, offset: u64, pieces_max: u32, bytes_max: u32) -> bool {
+        let (_, after) = self.part(pieces_max, bytes_max);
+        if offset == after.offset {
+            *self = after;
+            return true;
+        }
+        let place = match offset.checked_sub(1).map(usize::try_from) {
+            None => Some(Place::Start),
+            Some(Err(_)) => None,
+            Some(Ok(last)) => {
+                let mut pieces = self.snapshot.store.pieces(&Place::Start, u32::MAX);
+                pieces.nth(last).map(|piece| piece.end())
+            }
+        };
+        let Some(place) = place else {
+            return false;
+        };
+        (self.offset, self.place) = (offset, place);
+        true
     }
 
     /// True if there is nothing after it.
@@ -294,8 +321,9 @@ impl Raft {
     /// of it is there.
     fn receive(&self, volatile: &mut Volatile, part: Part) -> Result<Snapshot, u64> {
         let other = |receiving: &Receiving| receiving.snapshot.position != part.position;
-        // Who begins anew sends the first part again.
-        if part.offset == 0 || volatile.receiving.as_ref().is_none_or(other) {
+        // A part of the same one that comes again, be it the first, takes nothing away: what a snapshot
+        // of one position is made of, and in which order, is the same whoever sends it.
+        if volatile.receiving.as_ref().is_none_or(other) {
             volatile.receiving = Some(Receiving {
                 offset: 0,
                 snapshot: Snapshot {
@@ -355,6 +383,7 @@ impl Raft {
         if term != state.durable.term {
             return;
         }
+        let bytes_max = self.batch_bytes_max;
         let Role::Leader(leader) = &mut state.volatile.role else {
             return;
         };
@@ -363,18 +392,12 @@ impl Raft {
             return;
         };
         let this = sending.snapshot.position == position;
-        let (_, after) = sending.part(pieces_max, self.batch_bytes_max);
-        // One that has nothing any more was started again, and begins anew.
-        let again = this && offset == 0 && 0 < sending.offset;
-        let next = this && offset == after.offset && sending.offset < offset;
-        if next {
-            *sending = after;
-        } else if again {
-            (sending.offset, sending.place) = (0, Place::Start);
-        }
+        // It says how much it has: one that was started again has less than it had, and one that had a
+        // part of another leader's has more. That is where to go on.
+        let moves = this && offset != sending.offset && sending.seek(offset, pieces_max, bytes_max);
         self.hear(state, from, round);
         self.answer_reads(state, out);
-        if next || again {
+        if moves {
             self.send_snapshot(state, from, out);
         }
     }
