@@ -15,8 +15,8 @@ use quorate::data::NodeSet;
 use quorate::kv::{Operation, Reply, Session};
 use quorate::machine::NodeId;
 use quorate::pbft::{
-    Batch, Call, Message, Pbft, Request, Sequence, Signature, Signed, Sizes, Stance, Timer, View,
-    Watermarks,
+    Batch, Call, Message, Pbft, Reads, Request, Sequence, Signature, Signed, Sizes, Stance, Timer,
+    View, Watermarks,
 };
 
 use crate::catalogue::{Claimed, Exhibit, Protocol};
@@ -74,6 +74,16 @@ struct Setting {
     forgery: Forgery,
     keys: Symbolic,
     crashes: u32,
+    reads: Reads,
+    readings: Vec<Reply>,
+    patience: Patience,
+}
+
+/// Whether a client that waits asks again: what it reads is then ordered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    Little,
+    Endless,
 }
 
 /// A client's request to let x be a value.
@@ -132,6 +142,9 @@ impl Setting {
             forgery: Forgery::Nothing,
             keys: Symbolic::Checked,
             crashes: 0,
+            reads: Reads::Ordered,
+            readings: Vec::new(),
+            patience: Patience::Little,
         }
     }
 
@@ -145,6 +158,8 @@ impl Setting {
                 window: self.window,
             },
             batch_requests_max: 1,
+            orders_max: u64::MAX,
+            reads: self.reads,
         }
     }
 
@@ -164,6 +179,8 @@ impl Setting {
             batches: batches.collect(),
             replies: Vec::new(),
             asked: Vec::new(),
+            read: Vec::new(),
+            readings: self.readings.clone(),
             forgery: self.forgery,
         }
     }
@@ -211,16 +228,16 @@ fn safety<M: Twin<Pbft<Symbolic>>>(
     let mut world = World::new(name, machines, Record::default())
         .traitors(setting.traitors.union(setting.clients()), setting.liar());
     // Clients that lie wait for no answer, and nobody asks for repair.
-    world = world.never("deliver Answer Answer").never("deliver Status");
+    world = world.never("deliver Answer").never("deliver Status");
     let led_by_traitors = |views: std::ops::RangeInclusive<u64>| {
         let mut primaries = views.map(|view| setting.sizes.primary(View(view)));
         primaries.all(|primary| setting.traitors.contains(primary))
     };
     if led_by_traitors(0..=setting.last) {
-        world = world.never("deliver Request Put"); // A traitor orders what it likes.
+        world = world.never("deliver Request"); // A traitor orders what it likes.
     }
     if 0 < setting.last && led_by_traitors(1..=setting.last) {
-        world = world.never("deliver ViewChange ViewChange"); // It hears them in its own way.
+        world = world.never("deliver ViewChange"); // It hears them in its own way.
     }
     for promise in [AGREEMENT, UNIQUE, IN_ORDER, VALIDITY] {
         world = world.always_told(promise, move |told| !told.ghost.breaks(promise));
@@ -343,13 +360,49 @@ fn clients<M: Twin<Pbft<Symbolic>>>(
     treason: Treason<'_>,
     make: impl Fn(Pbft<Symbolic>) -> M,
 ) -> World<Bounded<M>, Clients> {
+    let world = asking(name, setting, scripts, treason, make);
+    world.recovers_for_clients(EXECUTED, ROUNDS, nobody_waits)
+}
+
+/// The same with a client that reads what need not be ordered, and a traitor that reads nothing there. It asks nothing again: who waits too long
+/// has its read ordered, and that is the other world. So this one is of safety alone.
+fn readers<M: Twin<Pbft<Symbolic>>>(
+    name: &str,
+    setting: &Setting,
+    script: &[Operation],
+    treason: Treason<'_>,
+    make: impl Fn(Pbft<Symbolic>) -> M,
+) -> World<Bounded<M>, Clients> {
+    let mut setting = setting.clone();
+    setting.reads = Reads::Optimistic;
+    setting.readings = vec![Reply::Value(None)];
+    setting.patience = Patience::Endless;
+    asking(name, &setting, &[script], treason, make)
+        .never("ring Retry")
+        .sometimes_told("a read returns that was not ordered", |told| {
+            told.ghost.has_read()
+        })
+}
+
+fn asking<M: Twin<Pbft<Symbolic>>>(
+    name: &str,
+    setting: &Setting,
+    scripts: &[&[Operation]],
+    treason: Treason<'_>,
+    make: impl Fn(Pbft<Symbolic>) -> M,
+) -> World<Bounded<M>, Clients> {
     let count = setting.sizes.replicas.len() as u64;
     let mut setting = setting.clone();
     setting.requests = (0..scripts.len() as u64)
         .map(|at| put(count + at, 1, ""))
         .collect();
-    let calls = scripts.iter().map(|script| script.len() as u64).sum();
-    (setting.places, setting.window) = (calls, calls);
+    let patience = setting.patience;
+    let is_ordered = |operation: &Operation| {
+        patience == Patience::Little || !matches!(operation, Operation::Get { .. })
+    };
+    let asked = scripts.iter().flat_map(|script| script.iter());
+    let places = asked.filter(|one| is_ordered(one)).count() as u64;
+    (setting.places, setting.window) = (places, places);
     let mut liar = setting.liar();
     liar.requests = Vec::new();
     liar.batches = Vec::new();
@@ -366,12 +419,17 @@ fn clients<M: Twin<Pbft<Symbolic>>>(
                 session,
                 operation: operation.clone(),
             };
-            liar.batches.push(Batch(vec![Signed {
-                by: client,
-                value: request.clone(),
-                signature: Signature::default(),
-            }]));
-            liar.asked.push((client, request));
+            if matches!(operation, Operation::Get { .. }) {
+                liar.read.push((client, request.clone()));
+            }
+            if is_ordered(operation) {
+                liar.batches.push(Batch(vec![Signed {
+                    by: client,
+                    value: request.clone(),
+                    signature: Signature::default(),
+                }]));
+                liar.asked.push((client, request));
+            }
             calls.push(Call {
                 ticket: at * 8 + serial,
                 session,
@@ -406,9 +464,7 @@ fn clients<M: Twin<Pbft<Symbolic>>>(
     if setting.last == 0 {
         world = world.never("ring Suspect");
     }
-    world
-        .always_told(LINEARIZABLE, |told| told.ghost.linearizable)
-        .recovers_for_clients(EXECUTED, ROUNDS, nobody_waits)
+    world.always_told(LINEARIZABLE, |told| told.ghost.linearizable)
 }
 
 fn of_safety(
@@ -533,6 +589,21 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
                 right
             })
             .says("an honest client asks twice; a backup gives false answers; 1 view")
+        }),
+        Claimed::holds(0, 0, || {
+            let setting = Setting::four(3, 1);
+            let lies = Treason::Answering(&[add_reply(1)]);
+            readers("reads", &setting, &[add(), get()], lies, |right| right)
+                .says("the same, but the second request reads, and is not ordered")
+        }),
+        Claimed::holds(184_938, 0, || {
+            let mut setting = Setting::four(3, 1);
+            setting.reads = Reads::Optimistic;
+            setting.readings = vec![add_reply(1)];
+            let lies = Treason::Answering(&[add_reply(1)]);
+            clients("reads-alone", &setting, &[&[get()]], lies, |right| right).says(
+                "a client reads; a backup reads falsely; what no quorum reads alike is ordered",
+            )
         }),
         Claimed::holds(1_331, 5_711, || {
             let setting = Setting::four(0, 2);

@@ -6,7 +6,7 @@
 
 use std::error::Error;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -17,8 +17,11 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use quorate::udp::client::{Client, ClientError};
-use quorate::udp::configuration::{Cluster, ConfigurationError, Member, Protocol, Settings};
+use quorate::udp::configuration::{
+    Cluster, ConfigurationError, Member, Protocol, PublicKeyOf, Settings,
+};
 use quorate::udp::demo::demo;
+use quorate::udp::keys::SecretKey;
 use quorate::udp::remote::{Remote, RemoteError, shown};
 use quorate::udp::resp::Value;
 use quorate::udp::serve::{Chaos, ServeError, Start, serve, stop_on_end_of_input};
@@ -42,7 +45,11 @@ The same settings in a file, for --config:
       { id = 2, address = \"127.0.0.1:7002\" },
   ]
 
-There is no authentication yet: a trusted network only.";
+There is no authentication yet, but for what pbft signs: a trusted network only.
+
+pbft takes four members or more, of which fewer than a third may lie, and keys:
+  quorate keygen n0.key      # each member its own; it prints the public key, for all the others
+  quorate serve --protocol pbft --key n0.key --public-key 0=8f40... --public-key 1=...";
 
 const CLIENT_EXAMPLE: &str = "\
 With the file of any member, or the same flags:
@@ -72,7 +79,12 @@ enum Commands {
     Client(ClientArguments),
     /// Ask each member how it is
     Status(StatusArguments),
-    /// Start three members here, kill some, and show that nothing is lost
+    /// Make a secret key, and print the public key that the others are to know
+    Keygen {
+        /// The file of the secret: a new one
+        file: PathBuf,
+    },
+    /// Start members here, kill some, and show that nothing is lost
     Demo {
         /// Which protocol; `cap` shows cap-cp and cap-ap side by side
         #[arg(value_name = "PROTOCOL", default_value = "register", value_parser = protocol_shown)]
@@ -105,6 +117,9 @@ struct ClusterArguments {
     /// What a get promises: atomic, or regular [default: atomic]
     #[arg(global = true, long, value_name = "PROMISE")]
     reads: Option<String>,
+    /// A member's public key, as keygen printed it, such as 0=8f40...; repeat it for each. For pbft
+    #[arg(global = true, long = "public-key", value_name = "ID=KEY", value_parser = public_key)]
+    public_keys: Vec<PublicKeyOf>,
 }
 
 impl ClusterArguments {
@@ -116,6 +131,7 @@ impl ClusterArguments {
             read_quorum: self.read_quorum,
             write_quorum: self.write_quorum,
             reads: self.reads,
+            public_keys: (!self.public_keys.is_empty()).then_some(self.public_keys),
             ..Settings::default()
         };
         match self.config {
@@ -138,6 +154,9 @@ struct Serve {
     /// The address to listen on [default: this member's]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// The file of this node's secret key, which keygen made. For pbft
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
     /// Begin a journal: only for a node that never ran. One that forgot would break its promises
     #[arg(long)]
     bootstrap: bool,
@@ -211,6 +230,7 @@ fn main() -> ExitCode {
         Commands::Serve(arguments) => run_serve(arguments),
         Commands::Client(arguments) => run_client(arguments),
         Commands::Status(arguments) => run_status(arguments),
+        Commands::Keygen { file } => run_keygen(&file),
         Commands::Demo { protocol } => match env::current_exe() {
             Err(error) => fails(MISTAKE, &error),
             Ok(executable) => match demo(protocol, &executable) {
@@ -218,6 +238,17 @@ fn main() -> ExitCode {
                 Err(error) => fails(NOT_AS_ASKED, &error),
             },
         },
+    }
+}
+
+fn run_keygen(file: &Path) -> ExitCode {
+    let made = SecretKey::generate().and_then(|secret| {
+        secret.write(file)?;
+        Ok(secret.public())
+    });
+    match made {
+        Ok(public) => print(&public.to_string()),
+        Err(error) => fails(MISTAKE, &error),
     }
 }
 
@@ -235,6 +266,7 @@ fn run_serve(arguments: Serve) -> ExitCode {
         id: arguments.id,
         data: arguments.data,
         listen: arguments.listen,
+        key: arguments.key,
         ..Settings::default()
     }
     .or(settings);
@@ -267,7 +299,7 @@ fn run_client(arguments: ClientArguments) -> ExitCode {
     };
     match cluster.protocol {
         Protocol::Register => ask_register(&cluster, arguments.question, timeout),
-        Protocol::Raft | Protocol::Store | Protocol::CapCp | Protocol::CapAp => {
+        Protocol::Raft | Protocol::Pbft | Protocol::Store | Protocol::CapCp | Protocol::CapAp => {
             ask_members(&cluster, &arguments.question, timeout)
         }
     }
@@ -423,6 +455,15 @@ fn member(text: &str) -> Result<Member, String> {
         id: id.parse().map_err(|_| wrong())?,
         address: address.to_owned(),
         clients,
+    })
+}
+
+fn public_key(text: &str) -> Result<PublicKeyOf, String> {
+    let wrong = || "write ID=KEY, with the 64 digits that keygen printed".to_owned();
+    let (id, key) = text.split_once('=').ok_or_else(wrong)?;
+    Ok(PublicKeyOf {
+        id: id.parse().map_err(|_| wrong())?,
+        key: key.to_owned(),
     })
 }
 

@@ -9,6 +9,10 @@
 //! read_quorum = 2            # if not a majority
 //! write_quorum = 2
 //! reads = "atomic"           # or "regular": faster, and weaker
+//! key = "/etc/quorate/n0"    # pbft: the file of this node's secret, made by `quorate keygen`
+//! public_keys = [            # pbft: what that printed, for each member
+//!     { id = 0, key = "8f40…" },
+//! ]
 //! members = [
 //!     { id = 0, address = "10.0.0.1:7000", clients = "10.0.0.1:6379" },
 //!     { id = 1, address = "10.0.0.2:7000", clients = "10.0.0.2:6379" },
@@ -25,11 +29,13 @@ use core::fmt;
 
 use serde::Deserialize;
 
+use super::keys::{KeyError, KeyRing, PublicKey};
 use super::port::MEMBERS_MAX;
 use super::served::Served;
 use super::std;
 use crate::data::NodeSet;
 use crate::machine::NodeId;
+use crate::pbft::Pbft;
 use crate::quorum::{QuorumError, Quorums};
 use crate::raft::Raft;
 use crate::register::{Reads, Register};
@@ -46,6 +52,8 @@ pub enum Protocol {
     Register,
     /// Raft.
     Raft,
+    /// Practical Byzantine fault tolerance.
+    Pbft,
     /// The strong store.
     Store,
     /// The CAP store, consistent.
@@ -56,9 +64,10 @@ pub enum Protocol {
 
 impl Protocol {
     /// All of them, that of who does not say first.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Register,
         Self::Raft,
+        Self::Pbft,
         Self::Store,
         Self::CapCp,
         Self::CapAp,
@@ -81,6 +90,7 @@ impl Protocol {
         match self {
             Self::Register => Register::NAME,
             Self::Raft => Raft::NAME,
+            Self::Pbft => <Pbft<KeyRing>>::NAME,
             Self::Store => Store::NAME,
             Self::CapCp => "cap-cp",
             Self::CapAp => "cap-ap",
@@ -110,6 +120,20 @@ pub struct Settings {
     pub write_quorum: Option<usize>,
     /// What a get promises: `atomic` or `regular`.
     pub reads: Option<String>,
+    /// The file of this node's secret key.
+    pub key: Option<PathBuf>,
+    /// Everyone's public keys.
+    pub public_keys: Option<Vec<PublicKeyOf>>,
+}
+
+/// A member's public key, as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublicKeyOf {
+    /// The member's number.
+    pub id: u64,
+    /// 64 hexadecimal digits.
+    pub key: String,
 }
 
 /// One member, as it is written.
@@ -140,6 +164,8 @@ pub struct Cluster {
     pub quorums: Quorums,
     /// What a get promises.
     pub reads: Reads,
+    /// The members' public keys, as far as they are given.
+    pub public_keys: BTreeMap<NodeId, PublicKey>,
 }
 
 /// What one member knows beside.
@@ -151,6 +177,8 @@ pub struct Place {
     pub listen: SocketAddr,
     /// Where its journal is.
     pub data: PathBuf,
+    /// Where its secret key is, if it has one.
+    pub key: Option<PathBuf>,
 }
 
 /// What is wrong with the settings. Nothing was started.
@@ -197,6 +225,34 @@ pub enum ConfigurationError {
     MixedFamilies,
     /// The sizes make no quorum system.
     Quorum(QuorumError),
+    /// A key is of no use.
+    Key(KeyError),
+    /// A member has no public key, and the protocol needs one of each.
+    MissingPublicKey(NodeId),
+    /// Two members have one public key.
+    DuplicatePublicKey(NodeId, NodeId),
+    /// This node's secret is not the one whose public key the others know.
+    WrongKey {
+        /// This node.
+        node: NodeId,
+        /// The file.
+        path: PathBuf,
+        /// The public key of what is in it.
+        public: PublicKey,
+    },
+    /// The protocol takes more members, or fewer.
+    MemberCount {
+        /// The protocol.
+        protocol: &'static str,
+        /// How many there are.
+        count: usize,
+        /// The fewest that it takes.
+        least: usize,
+        /// The most.
+        most: usize,
+    },
+    /// The protocol needs members with numbers from 0 on, and nobody has this one.
+    NotConsecutive(NodeId),
 }
 
 impl fmt::Display for ConfigurationError {
@@ -249,7 +305,7 @@ impl fmt::Display for ConfigurationError {
             ),
             Self::NotAMember(id) => write!(
                 f,
-                "this node's id {id} is not among the members: list it, or set `id` to one of them"
+                "the id {id} is not among the members: list it, or set `id` to one of them"
             ),
             Self::MixedFamilies => write!(
                 f,
@@ -258,6 +314,37 @@ impl fmt::Display for ConfigurationError {
             Self::Quorum(error) => write!(
                 f,
                 "{error} (set `members`, `read_quorum` and `write_quorum`)"
+            ),
+            Self::Key(error) => error.fmt(f),
+            Self::MissingPublicKey(node) => write!(
+                f,
+                "{node} has no public key: give what `quorate keygen` printed for it in \
+                 `public_keys`, or by --public-key {}=...",
+                node.0
+            ),
+            Self::DuplicatePublicKey(one, other) => write!(
+                f,
+                "{one} and {other} have one public key: give each its own, or either can speak as \
+                 both"
+            ),
+            Self::WrongKey { node, path, public } => write!(
+                f,
+                "the secret in {} is not that of {node}: its public key is {public}",
+                path.display()
+            ),
+            Self::MemberCount {
+                protocol,
+                count,
+                least,
+                most,
+            } => write!(
+                f,
+                "{protocol} takes {least} to {most} members, and there are {count}"
+            ),
+            Self::NotConsecutive(node) => write!(
+                f,
+                "no member has the id {}: number them from 0 without a gap, for so they take turns",
+                node.0
             ),
         }
     }
@@ -297,6 +384,8 @@ impl Settings {
             read_quorum: self.read_quorum.or(others.read_quorum),
             write_quorum: self.write_quorum.or(others.write_quorum),
             reads: self.reads.or(others.reads),
+            key: self.key.or(others.key),
+            public_keys: self.public_keys.or(others.public_keys),
         }
     }
 
@@ -325,6 +414,7 @@ impl Settings {
             Some("regular") => Reads::Regular,
             Some(other) => return Err(ConfigurationError::UnknownReads(other.into())),
         };
+        let public_keys = self.public_keys(&members)?;
         Ok(Cluster {
             id,
             protocol,
@@ -332,6 +422,7 @@ impl Settings {
             clients,
             quorums,
             reads,
+            public_keys,
         })
     }
 
@@ -361,7 +452,34 @@ impl Settings {
             setting: "data",
             give: "a directory for this node's journal",
         })?;
-        Ok(Place { node, listen, data })
+        let key = self.key.clone();
+        Ok(Place {
+            node,
+            listen,
+            data,
+            key,
+        })
+    }
+
+    fn public_keys(
+        &self,
+        members: &BTreeMap<NodeId, SocketAddr>,
+    ) -> Result<BTreeMap<NodeId, PublicKey>, ConfigurationError> {
+        let mut keys: BTreeMap<NodeId, PublicKey> = BTreeMap::new();
+        for PublicKeyOf { id, key } in self.public_keys.as_deref().unwrap_or_default() {
+            let node = NodeId(*id);
+            if !members.contains_key(&node) {
+                return Err(ConfigurationError::NotAMember(*id));
+            }
+            let key: PublicKey = key.parse().map_err(ConfigurationError::Key)?;
+            if let Some((other, _)) = keys.iter().find(|(_, known)| **known == key) {
+                return Err(ConfigurationError::DuplicatePublicKey(*other, node));
+            }
+            if keys.insert(node, key).is_some() {
+                return Err(ConfigurationError::DuplicateId(*id));
+            }
+        }
+        Ok(keys)
     }
 
     /// Once the members are known to be well.

@@ -8,10 +8,12 @@
 //!
 //! 1. [`turn`]: the loop without its I/O. Pure, so that a simulator and a replay can drive it too.
 //! 2. [`node`]: the loop with its I/O. One thread, one socket, one journal.
-//! 3. [`wire`] and [`port`]: one datagram, and one socket with those who are behind it.
+//! 3. [`wire`], [`parts`] and [`port`]: one datagram, messages of several, and one socket with those who
+//!    are behind it.
 //! 4. [`journal`]: what makes a change durable, and what refuses to forget.
 //! 5. [`served`]: what each protocol tells the adapter; [`front`], [`resp`] and [`desk`]: clients on TCP.
-//! 6. [`configuration`], [`serve`], [`client`], [`remote`], [`demo`]: the commands.
+//! 6. [`keys`]: who said what, where members may lie.
+//! 7. [`configuration`], [`serve`], [`client`], [`remote`], [`demo`]: the commands.
 //!
 //! # What it holds to
 //!
@@ -29,8 +31,9 @@
 //!
 //! Authentication and encryption: anyone who can send a datagram to a node, and who knows the
 //! cluster's id and terms, can speak as a client, and, from its address, as a member. So: a trusted
-//! network only. [`wire::Wire::seal`] and [`wire::Wire::open`] are where it will go. Messages
-//! larger than a datagram; metrics over HTTP; flushing the disk on a thread of its own.
+//! network only. [`wire::Wire::seal`] and [`wire::Wire::open`] are where it will go. (PBFT needs none of
+//! it to be safe: it believes what is signed, whoever sends it.) Metrics over HTTP; flushing the disk on
+//! a thread of its own.
 
 extern crate std;
 
@@ -40,7 +43,9 @@ pub mod demo;
 pub mod desk;
 pub mod front;
 pub mod journal;
+pub mod keys;
 pub mod node;
+pub mod parts;
 pub mod port;
 pub mod remote;
 pub mod resp;

@@ -174,7 +174,7 @@ impl<M: Machine, D: Disk<M::Durable>> Node<M, D> {
         for _ in 0..DATAGRAMS_PER_TURN_MAX {
             match self.port.receive()? {
                 Received::Nothing => break,
-                Received::Dropped => {}
+                Received::Dropped | Received::Part => {}
                 Received::Message { from, message } => {
                     inputs.push(Input::Message { from, message });
                 }

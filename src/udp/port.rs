@@ -9,8 +9,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Identity;
-use super::std;
-use super::wire::{DATAGRAM_BYTES_MAX, Refusal, Unsendable, Wire};
+use super::parts::{Joiner, Sender};
+use super::wire::{Content, DATAGRAM_BYTES_MAX, Refusal, Unsendable, Wire, decode};
+use super::{random, std};
 use crate::data::NodeSet;
 use crate::machine::NodeId;
 use alloc::sync::Arc;
@@ -41,8 +42,12 @@ pub struct Counters {
     pub messages_lost: u64,
     /// Messages to those whose address is not known, or no longer.
     pub messages_unaddressed: u64,
-    /// Messages too long for a datagram: a mistake of the machine.
+    /// Messages too long to send, in parts too: a mistake of the machine.
     pub messages_unsendable: u64,
+    /// Datagrams in with a part of a message.
+    pub parts_in: u64,
+    /// Datagrams out with a part of a message.
+    pub parts_out: u64,
     /// Messages in and out that were lost because someone asked for it.
     pub messages_cut: u64,
     /// Turns in which something happened.
@@ -96,6 +101,8 @@ pub enum Received<T> {
     Nothing,
     /// One that was dropped, and counted.
     Dropped,
+    /// A part of a message whose other parts are not there yet.
+    Part,
     /// A message.
     Message {
         /// Who sent it, as far as one can tell without authentication.
@@ -116,6 +123,9 @@ pub struct Port {
     drained: bool,
     cut: NodeSet,
     wire: Wire,
+    joiner: Joiner,
+    /// The number of the next message that goes in parts.
+    next: u64,
     me: NodeId,
     members: BTreeMap<NodeId, SocketAddr>,
     clients: Clients,
@@ -151,6 +161,9 @@ impl Port {
             drained: false,
             cut: NodeSet::default(),
             wire: Wire::new(identity),
+            joiner: Joiner::default(),
+            // So that what an earlier process sent is of no message of this one.
+            next: random()?,
             me: identity.node,
             members,
             clients: Clients::new(clients_max),
@@ -202,17 +215,16 @@ impl Port {
         };
         self.drained = false;
         self.counters.datagrams_in += 1;
-        let opened = self.wire.open(&buffer[..length]);
-        match opened.and_then(|(from, message)| self.admit(from, address).map(|()| (from, message)))
-        {
-            Ok((from, _)) if self.cut.contains(from) => {
+        match self.open(&buffer[..length], address) {
+            Ok(Some((from, _))) if self.cut.contains(from) => {
                 self.counters.messages_cut += 1;
                 Ok(Received::Dropped)
             }
-            Ok((from, message)) => {
+            Ok(Some((from, message))) => {
                 self.counters.messages_in += 1;
                 Ok(Received::Message { from, message })
             }
+            Ok(None) => Ok(Received::Part),
             Err(refusal) => {
                 if self.counters.dropped(refusal) == 0 {
                     self.first_drops.push((refusal, address));
@@ -220,6 +232,34 @@ impl Port {
                 self.counters.dropped[refusal as usize] += 1;
                 Ok(Received::Dropped)
             }
+        }
+    }
+
+    /// The message that a datagram carries, or completes.
+    fn open<T: Serialize + DeserializeOwned>(
+        &mut self,
+        datagram: &[u8],
+        address: SocketAddr,
+    ) -> Result<Option<(NodeId, T)>, Refusal> {
+        let (from, part) = match self.wire.unframe(datagram)? {
+            (from, Content::Whole(payload)) => {
+                let message = decode(payload)?;
+                self.admit(from, address)?;
+                return Ok(Some((from, message)));
+            }
+            (from, Content::Part(part)) => (from, part),
+        };
+        // Who may not speak takes up no room.
+        self.admit(from, address)?;
+        self.counters.parts_in += 1;
+        let sender = if self.members.contains_key(&from) {
+            Sender::Member(from)
+        } else {
+            Sender::Client(from)
+        };
+        match self.joiner.join(sender, part)? {
+            Some(payload) => Ok(Some((from, decode(&payload)?))),
+            None => Ok(None),
         }
     }
 
@@ -240,17 +280,28 @@ impl Port {
             self.counters.messages_unaddressed += 1;
             return;
         };
-        let datagram = match self.wire.seal(to, message) {
-            Ok(datagram) => datagram,
-            Err(Unsendable::TooLong | Unsendable::Unencodable) => {
-                self.counters.messages_unsendable += 1;
-                return;
+        let sealed = match self.wire.seal(to, message) {
+            Err(Unsendable::TooLong) => {
+                self.next = self.next.wrapping_add(1);
+                self.wire.seal_parts(to, self.next, message)
             }
+            sealed => sealed.map(|datagram| alloc::vec![datagram]),
         };
-        match self.socket.send_to(&datagram, address) {
-            Ok(_) => self.counters.messages_out += 1,
+        let Ok(datagrams) = sealed else {
+            self.counters.messages_unsendable += 1;
+            return;
+        };
+        if 1 < datagrams.len() {
+            self.counters.parts_out += datagrams.len() as u64;
+        }
+        let mut taken = datagrams
+            .iter()
+            .map(|datagram| self.socket.send_to(datagram, address));
+        if taken.all(|taken| taken.is_ok()) {
+            self.counters.messages_out += 1;
+        } else {
             // No route, no room, a firewall: all are loss, which every machine here survives.
-            Err(_) => self.counters.messages_lost += 1,
+            self.counters.messages_lost += 1;
         }
     }
 

@@ -12,6 +12,7 @@ use super::configuration::{Cluster, ConfigurationError, Place, Protocol, Setting
 use super::desk::{Ask, Desk, Request, Told};
 use super::front::{self, About, REQUESTS_MAX, Wake};
 use super::journal::{Journal, JournalError, Recovered};
+use super::keys::KeyRing;
 use super::node::{Node, Stop};
 use super::port::{CLIENTS_MAX, Port};
 use super::resp::Value;
@@ -19,6 +20,7 @@ use super::served::Served;
 use super::{random, std};
 use crate::cap::Cap;
 use crate::machine::NodeId;
+use crate::pbft::Pbft;
 use crate::raft::Raft;
 use crate::register::Register;
 use crate::store::Store;
@@ -104,6 +106,7 @@ pub fn serve(
     match cluster.protocol {
         Protocol::Register => run::<Register>(&cluster, &place, start, chaos, stop),
         Protocol::Raft => run::<Raft>(&cluster, &place, start, chaos, stop),
+        Protocol::Pbft => run::<Pbft<KeyRing>>(&cluster, &place, start, chaos, stop),
         Protocol::Store => run::<Store>(&cluster, &place, start, chaos, stop),
         Protocol::CapCp | Protocol::CapAp => run::<Cap>(&cluster, &place, start, chaos, stop),
     }
@@ -116,6 +119,7 @@ fn run<M: Served>(
     chaos: Chaos,
     stop: &Arc<AtomicBool>,
 ) -> Result<(), ServeError> {
+    let machine = M::equipped(cluster, place).map_err(ServeError::Configuration)?;
     // All that can fail for want of an address before the journal: a node started twice by mistake
     // makes none.
     let socket =
@@ -125,7 +129,7 @@ fn run<M: Served>(
         Some(at) => Some(TcpListener::bind(at).map_err(|error| ServeError::Listen(*at, error))?),
     };
     let unique = random().map_err(ServeError::System)?;
-    let mut node: Node<M, Journal> = boot(cluster, place, start, socket)?;
+    let mut node: Node<M, Journal> = boot(machine, cluster, place, start, socket)?;
     stop_on_signals(stop).map_err(ServeError::System)?;
     let (sender, requests) = sync_channel(REQUESTS_MAX);
     if let Some(listener) = listener {
@@ -212,7 +216,8 @@ fn status<M: Served>(node: &Node<M, Journal>) -> String {
         ("turns", counters.turns),
     ];
     let counts = counts.map(|(what, count)| (what, count.to_string()));
-    let settings = M::status(node.state()).into_iter().chain(counts);
+    let settings = M::status(node.state()).into_iter();
+    let settings = settings.chain(node.machine().observed()).chain(counts);
     let lines = settings.map(|(what, value)| format!("{what}:{value}\r\n"));
     format!("# {}\r\n", M::NAME) + &lines.collect::<String>()
 }
@@ -252,6 +257,7 @@ pub(super) fn say(line: &str) {
 }
 
 fn boot<M: Served>(
+    machine: M,
     cluster: &Cluster,
     place: &Place,
     start: Start,
@@ -283,7 +289,6 @@ fn boot<M: Served>(
             (journal, durable)
         }
     };
-    let machine = M::machine(cluster, node);
     let (node, _) = Node::boot(machine, node, durable, journal, port, seed)
         .map_err(|stop| ServeError::Stopped(node, stop))?;
     Ok(node)

@@ -8,10 +8,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Identity;
-use super::configuration::Cluster;
+use super::configuration::{Cluster, ConfigurationError, Place};
 use crate::machine::{Machine, NodeId, State};
 
 mod cap;
+pub mod pbft;
 mod raft;
 mod register;
 mod store;
@@ -31,6 +32,14 @@ pub trait Served: Machine {
     fn terms(cluster: &Cluster) -> Self::Terms;
     /// The machine that `node` runs in it.
     fn machine(cluster: &Cluster, node: NodeId) -> Self;
+    /// The machine with what only this member has, such as a key.
+    ///
+    /// # Errors
+    ///
+    /// If something is missing or wrong. Nothing was started.
+    fn equipped(cluster: &Cluster, place: &Place) -> Result<Self, ConfigurationError> {
+        Ok(Self::machine(cluster, place.node))
+    }
     /// A new client, given a number that nobody else has.
     fn session(unique: u64) -> Self::Session;
     /// The command as a call of this ticket.
@@ -50,6 +59,11 @@ pub trait Served: Machine {
     fn answer(event: Self::Event, session: &mut Self::Session, state: &State<Self>) -> Answer;
     /// What an operator wants to see of a node.
     fn status(state: &State<Self>) -> Vec<(&'static str, String)>;
+
+    /// What the machine counted of itself, for operators: nothing, mostly.
+    fn observed(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
 
     /// Who `node` is in the cluster.
     fn identity(cluster: &Cluster, node: NodeId) -> Identity {

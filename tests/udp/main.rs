@@ -4,6 +4,7 @@
 mod commands;
 mod front;
 mod journal;
+mod pbft;
 mod processes;
 mod resp;
 mod turn;

@@ -12,6 +12,7 @@ use core::time::Duration;
 
 use super::client::ClientError;
 use super::configuration::{Cluster, ConfigurationError, Member, Protocol, Settings};
+use super::keys::{KeyError, SecretKey};
 use super::remote::{Remote, RemoteError, shown};
 use super::resp::Value;
 use super::serve::{say, stop_on_signals};
@@ -27,9 +28,11 @@ use std::time::Instant;
 use std::{env, fs, process, thread};
 
 mod cap;
+mod pbft;
 mod raft;
 mod register;
 mod store;
+pub mod traitor;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -111,9 +114,7 @@ pub fn demo(protocol: Protocol, executable: &Path) -> Result<(), DemoError> {
             .map_err(|error| DemoError::System("make a directory".into(), error))?;
         Ok(Stage {
             executable,
-            cluster: settings(protocol, 3)?
-                .cluster()
-                .map_err(DemoError::Configuration)?,
+            cluster: cluster(protocol, 3)?,
             directory: place,
             members: BTreeMap::new(),
             stop: Arc::clone(&stop),
@@ -124,6 +125,13 @@ pub fn demo(protocol: Protocol, executable: &Path) -> Result<(), DemoError> {
         Protocol::Register => register::show(&mut stage(protocol, root)?),
         Protocol::Raft => raft::show(&mut stage(protocol, root)?),
         Protocol::Store => store::show(&mut stage(protocol, root)?),
+        Protocol::Pbft => four_with_keys(&root).and_then(|(cluster, secret)| {
+            let mut four = Stage {
+                cluster,
+                ..stage(protocol, root)?
+            };
+            pbft::show(&mut four, secret)
+        }),
         Protocol::CapCp | Protocol::CapAp => cap::show(
             &mut stage(Protocol::CapCp, root.join("cp"))?,
             &mut stage(Protocol::CapAp, root.join("ap"))?,
@@ -174,6 +182,13 @@ impl Stage<'_> {
             let clients = self.cluster.clients.get(id);
             let clients = clients.map_or_else(String::new, |clients| format!(",{clients}"));
             command.args(["--member", &format!("{}={address}{clients}", id.0)]);
+        }
+        for (id, key) in &self.cluster.public_keys {
+            command.args(["--public-key", &format!("{}={key}", id.0)]);
+        }
+        let key = self.directory.join(format!("{node}.key"));
+        if key.exists() {
+            command.arg("--key").arg(key);
         }
         command.args(bootstrap);
         let (process, ready) = Process::spawn(node, &mut command)?;
@@ -383,6 +398,33 @@ fn settings(protocol: Protocol, count: u64) -> Result<Settings, DemoError> {
         members: Some(members.collect()),
         ..Settings::default()
     })
+}
+
+fn cluster(protocol: Protocol, count: u64) -> Result<Cluster, DemoError> {
+    let settings = settings(protocol, count)?;
+    settings.cluster().map_err(DemoError::Configuration)
+}
+
+/// Four members with keys: the files of all but the first, whose secret is given.
+fn four_with_keys(directory: &Path) -> Result<(Cluster, SecretKey), DemoError> {
+    let failed = |error: KeyError| {
+        DemoError::System("make keys".into(), io::Error::other(error.to_string()))
+    };
+    let mut cluster = cluster(Protocol::Pbft, 4)?;
+    let first = SecretKey::generate().map_err(failed)?;
+    for node in cluster.members.keys() {
+        let secret = if node.0 == 0 {
+            first.clone()
+        } else {
+            let secret = SecretKey::generate().map_err(failed)?;
+            secret
+                .write(&directory.join(format!("{node}.key")))
+                .map_err(failed)?;
+            secret
+        };
+        cluster.public_keys.insert(*node, secret.public());
+    }
+    Ok((cluster, first))
 }
 
 /// Attempts it again and again, but not for ever. An attempt gives what it was to give, or else the reply
