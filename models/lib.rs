@@ -3,7 +3,10 @@
 //! Read [`world`] first, then [`engine`], then a protocol: [`register`].
 pub mod action;
 pub mod audit;
+pub mod backoff;
+pub mod batch;
 pub mod bounded;
+pub mod cache;
 pub mod calm;
 pub mod cap;
 pub mod catalogue;
@@ -14,6 +17,7 @@ pub mod commit;
 pub mod detector;
 pub mod diagram;
 pub mod engine;
+pub mod erased;
 pub mod flaw;
 pub mod ghost;
 pub mod gossip;

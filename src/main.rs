@@ -10,19 +10,22 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
-use std::{env, io, thread};
+use std::time::Duration;
+use std::{env, io};
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
+use quorate::service::Tenant;
+use quorate::udp::caller::counters::Log;
+use quorate::udp::caller::{CallError, Caller, Policy};
 use quorate::udp::client::{Client, ClientError};
 use quorate::udp::configuration::{
     Cluster, ConfigurationError, Member, Protocol, PublicKeyOf, Settings,
 };
-use quorate::udp::demo::demo;
+use quorate::udp::demo::{Show, demo};
 use quorate::udp::keys::SecretKey;
-use quorate::udp::remote::{Remote, RemoteError, shown};
+use quorate::udp::remote::{Remote, shown};
 use quorate::udp::resp::Value;
 use quorate::udp::serve::{Chaos, ServeError, Start, serve, stop_on_end_of_input};
 
@@ -86,9 +89,12 @@ enum Commands {
     },
     /// Start members here, kill some, and show that nothing is lost
     Demo {
-        /// Which protocol; `cap` shows cap-cp and cap-ap side by side
-        #[arg(value_name = "PROTOCOL", default_value = "register", value_parser = protocol_shown)]
-        protocol: Protocol,
+        /// Which protocol; `cap` shows cap-cp and cap-ap side by side, `chaos` raft under clients who count
+        #[arg(value_name = "PROTOCOL", default_value = "register", value_parser = shown_by_name)]
+        show: Show,
+        /// How many increments `chaos` counts
+        #[arg(long, value_name = "COUNT", default_value = "5000")]
+        increments: u64,
     },
 }
 
@@ -175,6 +181,9 @@ struct ClientArguments {
     /// How long to try, in seconds
     #[arg(global = true, long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     timeout: Duration,
+    /// Log every attempt, and what the breaker does, to standard error; not with the register
+    #[arg(global = true, long)]
+    verbose: bool,
     #[command(subcommand)]
     question: Question,
 }
@@ -231,9 +240,9 @@ fn main() -> ExitCode {
         Commands::Client(arguments) => run_client(arguments),
         Commands::Status(arguments) => run_status(arguments),
         Commands::Keygen { file } => run_keygen(&file),
-        Commands::Demo { protocol } => match env::current_exe() {
+        Commands::Demo { show, increments } => match env::current_exe() {
             Err(error) => fails(MISTAKE, &error),
-            Ok(executable) => match demo(protocol, &executable) {
+            Ok(executable) => match demo(counting(show, increments), &executable) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fails(NOT_AS_ASKED, &error),
             },
@@ -300,7 +309,12 @@ fn run_client(arguments: ClientArguments) -> ExitCode {
     match cluster.protocol {
         Protocol::Register => ask_register(&cluster, arguments.question, timeout),
         Protocol::Raft | Protocol::Pbft | Protocol::Store | Protocol::CapCp | Protocol::CapAp => {
-            ask_members(&cluster, &arguments.question, timeout)
+            let log = if arguments.verbose {
+                Log::All
+            } else {
+                Log::Off
+            };
+            ask_members(&cluster, &arguments.question, timeout, log)
         }
     }
 }
@@ -345,10 +359,8 @@ fn ask_register(cluster: &Cluster, question: Question, timeout: Duration) -> Exi
     }
 }
 
-/// Over TCP, one member after the other until one does it. One that said that it did not, or could
-/// not be reached, has not; of any other the outcome is unknown, and it is not asked again.
-fn ask_members(cluster: &Cluster, question: &Question, timeout: Duration) -> ExitCode {
-    let started = Instant::now();
+/// Over TCP, as one of a caller's clients: it has the retries and the names that make them safe.
+fn ask_members(cluster: &Cluster, question: &Question, timeout: Duration, log: Log) -> ExitCode {
     let words: Vec<&str> = match question {
         Question::Get { key } => vec!["GET", key],
         Question::Put { key, value } => vec!["SET", key, value],
@@ -362,31 +374,24 @@ fn ask_members(cluster: &Cluster, question: &Question, timeout: Duration) -> Exi
              --member 0=10.0.0.1:7000,10.0.0.1:6379",
         );
     }
-    let mut last = String::from("no member was asked");
-    while started.elapsed() < timeout {
-        for address in cluster.clients.values() {
-            let left = timeout.saturating_sub(started.elapsed());
-            match Remote::connect(*address, left).and_then(|mut remote| remote.ask(&words)) {
-                Ok(Value::Error(error)) if another_may(&error) => last = error,
-                Ok(value) => return answered(question, &value),
-                Err(error @ RemoteError::Unreachable(..)) => last = error.to_string(),
-                Err(error @ (RemoteError::Lost(_) | RemoteError::Malformed(_))) => {
-                    return fails(NO_QUORUM, &error);
-                }
-            }
-        }
-        thread::sleep(Duration::from_millis(50).min(timeout.saturating_sub(started.elapsed())));
+    let caller = match Caller::start(cluster, Policy::of(cluster.protocol, timeout), log) {
+        Ok(caller) => caller,
+        Err(error) => return fails(NO_QUORUM, &error),
+    };
+    let called = match caller.client(Tenant(0)) {
+        Ok(mut client) => client.call(&words, timeout),
+        Err(error) => return fails(NO_QUORUM, &error),
+    };
+    match called {
+        Ok(value) => answered(question, &value),
+        Err(error) => match error {
+            CallError::Unknown
+            | CallError::Shed
+            | CallError::Open
+            | CallError::NotDone(_)
+            | CallError::Stopped => fails(NO_QUORUM, &error),
+        },
     }
-    complain(
-        NO_QUORUM,
-        &format!("nobody did it in time; the last said: {last}"),
-    )
-}
-
-/// True if this member did nothing, and another might.
-fn another_may(error: &str) -> bool {
-    let word = error.split(' ').next();
-    matches!(word, Some("NOTLEADER" | "BUSY" | "UNANSWERED"))
 }
 
 fn answered(question: &Question, value: &Value) -> ExitCode {
@@ -472,10 +477,18 @@ fn protocol(text: &str) -> Result<Protocol, String> {
 }
 
 /// Of which there is a demonstration.
-fn protocol_shown(text: &str) -> Result<Protocol, String> {
+fn shown_by_name(text: &str) -> Result<Show, String> {
     match text {
-        "cap" => Ok(Protocol::CapCp),
-        name => protocol(name),
+        "cap" => Ok(Show::Protocol(Protocol::CapCp)),
+        "chaos" => Ok(Show::Chaos { increments: 0 }),
+        name => protocol(name).map(Show::Protocol),
+    }
+}
+
+fn counting(show: Show, increments: u64) -> Show {
+    match show {
+        Show::Protocol(_) => show,
+        Show::Chaos { .. } => Show::Chaos { increments },
     }
 }
 

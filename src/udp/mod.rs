@@ -13,7 +13,7 @@
 //! 4. [`journal`]: what makes a change durable, and what refuses to forget.
 //! 5. [`served`]: what each protocol tells the adapter; [`front`], [`resp`] and [`desk`]: clients on TCP.
 //! 6. [`keys`]: who said what, where members may lie.
-//! 7. [`configuration`], [`serve`], [`client`], [`remote`], [`demo`]: the commands.
+//! 7. [`configuration`], [`serve`], [`client`], [`caller`], [`remote`], [`demo`]: the commands.
 //!
 //! # What it holds to
 //!
@@ -37,7 +37,9 @@
 
 extern crate std;
 
+pub mod caller;
 pub mod client;
+pub mod compress;
 pub mod configuration;
 pub mod demo;
 pub mod desk;

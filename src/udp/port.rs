@@ -243,7 +243,7 @@ impl Port {
     ) -> Result<Option<(NodeId, T)>, Refusal> {
         let (from, part) = match self.wire.unframe(datagram)? {
             (from, Content::Whole(payload)) => {
-                let message = decode(payload)?;
+                let message = decode(&payload)?;
                 self.admit(from, address)?;
                 return Ok(Some((from, message)));
             }

@@ -3,18 +3,19 @@
 //! | bytes | what |
 //! |---|---|
 //! | 4 | `qrtm`, so that stray traffic is told at once; `qrtp` around a part of a message |
-//! | 2 | version of the frame |
+//! | 2 | version of the frame: 1, or 2 if the message is compressed |
 //! | 8 | cluster |
 //! | 4 | terms: a digest of protocol, members and quorum sizes |
 //! | 8 | sender |
 //! | 8 | receiver |
-//! | any | the message, in postcard |
+//! | any | the message, in postcard; if that is long, compressed: see [`super::compress`] |
 //! | 4 | CRC-32 of all before it |
 //!
 //! Numbers are little-endian. A frame is at most 1,200 bytes, which every path carries whole (RFC
 //! 9000, §14): IP fragments multiply loss. A longer message travels in [`super::parts`]. The checksum
 //! finds accidents, not malice.
 
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -22,7 +23,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Identity;
-use super::parts::{MESSAGE_BYTES_MAX, cut};
+use super::compress;
+use super::parts::{self, cut};
 use crate::machine::NodeId;
 
 /// The longest datagram, in bytes.
@@ -33,6 +35,7 @@ pub const FRAME_BYTES: usize = HEADER_BYTES + CHECKSUM_BYTES;
 const MAGIC: [u8; 4] = *b"qrtm";
 const MAGIC_OF_PARTS: [u8; 4] = *b"qrtp";
 const VERSION: u16 = 1;
+const COMPRESSED: u16 = 2;
 const HEADER_BYTES: usize = 34;
 const CHECKSUM_BYTES: usize = 4;
 
@@ -41,7 +44,7 @@ const CHECKSUM_BYTES: usize = 4;
 pub enum Refusal {
     /// It is shorter than an empty frame.
     TooShort,
-    /// It is longer than any frame.
+    /// It is longer than any frame, or would expand to more than any message.
     TooLong,
     /// It is no frame of ours at all.
     WrongMagic,
@@ -70,10 +73,10 @@ pub enum Refusal {
 }
 
 /// What a frame carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content<'a> {
-    /// A message.
-    Whole(&'a [u8]),
+    /// A message, expanded if it was compressed.
+    Whole(Cow<'a, [u8]>),
     /// A part of one.
     Part(&'a [u8]),
 }
@@ -122,7 +125,7 @@ impl fmt::Display for Refusal {
 /// Why a message was not sent. A machine that bounds its messages never sees either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unsendable {
-    /// It does not fit [`DATAGRAM_BYTES_MAX`], or in parts [`MESSAGE_BYTES_MAX`].
+    /// It does not fit [`DATAGRAM_BYTES_MAX`], or in parts [`parts::MESSAGE_BYTES_MAX`].
     TooLong,
     /// Its `Serialize` gave up.
     Unencodable,
@@ -153,9 +156,15 @@ impl Wire {
     ///
     /// If the message does not fit a datagram.
     pub fn seal<T: Serialize>(&self, to: NodeId, message: &T) -> Result<Vec<u8>, Unsendable> {
-        let mut payload = [0; DATAGRAM_BYTES_MAX - FRAME_BYTES];
-        let payload = postcard::to_slice(message, &mut payload).map_err(unsendable)?;
-        Ok(self.frame(MAGIC, to, payload))
+        let mut encoded = [0; compress::MESSAGE_BYTES_MAX];
+        let encoded: &[u8] = postcard::to_slice(message, &mut encoded).map_err(unsendable)?;
+        let mut room = [0; DATAGRAM_BYTES_MAX - FRAME_BYTES];
+        let (version, payload) = match compress::shrink(encoded, &mut room) {
+            Some(length) => (COMPRESSED, &room[..length]),
+            None if encoded.len() <= room.len() => (VERSION, encoded),
+            None => return Err(Unsendable::TooLong),
+        };
+        Ok(self.frame(MAGIC, version, to, payload))
     }
 
     /// The same of a message that does not fit: a datagram for each of its parts. `number` is that of no
@@ -163,25 +172,25 @@ impl Wire {
     ///
     /// # Errors
     ///
-    /// If it is longer than [`MESSAGE_BYTES_MAX`].
+    /// If it is longer than [`parts::MESSAGE_BYTES_MAX`].
     pub fn seal_parts<T: Serialize>(
         &self,
         to: NodeId,
         number: u64,
         message: &T,
     ) -> Result<Vec<Vec<u8>>, Unsendable> {
-        let mut payload = alloc::vec![0; MESSAGE_BYTES_MAX];
+        let mut payload = alloc::vec![0; parts::MESSAGE_BYTES_MAX];
         let payload = postcard::to_slice(message, &mut payload).map_err(unsendable)?;
         let parts = cut(number, payload);
         Ok(parts
-            .map(|part| self.frame(MAGIC_OF_PARTS, to, &part))
+            .map(|part| self.frame(MAGIC_OF_PARTS, VERSION, to, &part))
             .collect())
     }
 
-    fn frame(&self, magic: [u8; 4], to: NodeId, payload: &[u8]) -> Vec<u8> {
+    fn frame(&self, magic: [u8; 4], version: u16, to: NodeId, payload: &[u8]) -> Vec<u8> {
         let mut datagram = Vec::with_capacity(FRAME_BYTES + payload.len());
         datagram.extend(magic);
-        datagram.extend(VERSION.to_le_bytes());
+        datagram.extend(version.to_le_bytes());
         datagram.extend(self.cluster.to_le_bytes());
         datagram.extend(self.terms.to_le_bytes());
         datagram.extend(self.me.0.to_le_bytes());
@@ -204,7 +213,7 @@ impl Wire {
         datagram: &[u8],
     ) -> Result<(NodeId, T), Refusal> {
         match self.unframe(datagram)? {
-            (from, Content::Whole(payload)) => Ok((from, decode(payload)?)),
+            (from, Content::Whole(payload)) => Ok((from, decode(&payload)?)),
             (_, Content::Part(_)) => Err(Refusal::WrongPart),
         }
     }
@@ -230,7 +239,9 @@ impl Wire {
             return Err(Refusal::WrongMagic);
         }
         // Before the checksum: another version may have it elsewhere, or none.
-        if u16::from_le_bytes(take(&mut rest)?) != VERSION {
+        let version = u16::from_le_bytes(take(&mut rest)?);
+        let is_known = version == VERSION || version == COMPRESSED && magic == MAGIC;
+        if !is_known {
             return Err(Refusal::WrongVersion);
         }
         if u32::from_le_bytes(*checksum) != crc32fast::hash(framed) {
@@ -246,12 +257,18 @@ impl Wire {
         if u64::from_le_bytes(take(&mut rest)?) != self.me.0 {
             return Err(Refusal::NotForUs);
         }
-        let content = if magic == MAGIC {
-            Content::Whole(rest)
-        } else {
-            Content::Part(rest)
-        };
-        Ok((sender, content))
+        if magic == MAGIC_OF_PARTS {
+            return Ok((sender, Content::Part(rest)));
+        }
+        if version == VERSION {
+            return Ok((sender, Content::Whole(Cow::Borrowed(rest))));
+        }
+        let mut message = [0; compress::MESSAGE_BYTES_MAX];
+        let length = compress::expand(rest, &mut message)?;
+        Ok((
+            sender,
+            Content::Whole(Cow::Owned(message[..length].to_vec())),
+        ))
     }
 }
 

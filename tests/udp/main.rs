@@ -1,7 +1,9 @@
 //! The adapter: the wire, the journal, the loop, and real processes on loopback.
 #![cfg(feature = "udp")]
 
+mod chaos;
 mod commands;
+mod compress;
 mod front;
 mod journal;
 mod pbft;

@@ -28,6 +28,7 @@ use std::time::Instant;
 use std::{env, fs, process, thread};
 
 mod cap;
+mod chaos;
 mod pbft;
 mod raft;
 mod register;
@@ -99,12 +100,24 @@ impl fmt::Display for DemoError {
 
 impl core::error::Error for DemoError {}
 
-/// Shows what `protocol` promises, with `executable` as the members' program.
+/// What a demonstration shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// What the protocol promises.
+    Protocol(Protocol),
+    /// So many increments of many clients, while members are killed and datagrams are lost.
+    Chaos {
+        /// How many.
+        increments: u64,
+    },
+}
+
+/// Shows it, with `executable` as the members' program.
 ///
 /// # Errors
 ///
 /// At the first thing that is not as it says.
-pub fn demo(protocol: Protocol, executable: &Path) -> Result<(), DemoError> {
+pub fn demo(show: Show, executable: &Path) -> Result<(), DemoError> {
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop).map_err(|error| DemoError::System("handle signals".into(), error))?;
     let directory = Directory::make()
@@ -116,26 +129,30 @@ pub fn demo(protocol: Protocol, executable: &Path) -> Result<(), DemoError> {
             executable,
             cluster: cluster(protocol, 3)?,
             directory: place,
+            listen: BTreeMap::new(),
             members: BTreeMap::new(),
             stop: Arc::clone(&stop),
         })
     };
     let root = directory.0.clone();
-    let outcome = match protocol {
-        Protocol::Register => register::show(&mut stage(protocol, root)?),
-        Protocol::Raft => raft::show(&mut stage(protocol, root)?),
-        Protocol::Store => store::show(&mut stage(protocol, root)?),
-        Protocol::Pbft => four_with_keys(&root).and_then(|(cluster, secret)| {
-            let mut four = Stage {
-                cluster,
-                ..stage(protocol, root)?
-            };
-            pbft::show(&mut four, secret)
-        }),
-        Protocol::CapCp | Protocol::CapAp => cap::show(
-            &mut stage(Protocol::CapCp, root.join("cp"))?,
-            &mut stage(Protocol::CapAp, root.join("ap"))?,
-        ),
+    let outcome = match show {
+        Show::Chaos { increments } => chaos::show(&mut stage(Protocol::Raft, root)?, increments),
+        Show::Protocol(protocol) => match protocol {
+            Protocol::Register => register::show(&mut stage(protocol, root)?),
+            Protocol::Raft => raft::show(&mut stage(protocol, root)?),
+            Protocol::Store => store::show(&mut stage(protocol, root)?),
+            Protocol::Pbft => four_with_keys(&root).and_then(|(cluster, secret)| {
+                let mut four = Stage {
+                    cluster,
+                    ..stage(protocol, root)?
+                };
+                pbft::show(&mut four, secret)
+            }),
+            Protocol::CapCp | Protocol::CapAp => cap::show(
+                &mut stage(Protocol::CapCp, root.join("cp"))?,
+                &mut stage(Protocol::CapAp, root.join("ap"))?,
+            ),
+        },
     };
     // Someone who interrupts at the terminal interrupts the members too: that is what then failed.
     if outcome.is_err() && stop.load(Ordering::Relaxed) {
@@ -151,6 +168,8 @@ struct Stage<'a> {
     executable: &'a Path,
     cluster: Cluster,
     directory: PathBuf,
+    /// Where a member listens, if not where the others know it.
+    listen: BTreeMap<NodeId, SocketAddr>,
     members: BTreeMap<NodeId, Process>,
     stop: Arc<AtomicBool>,
 }
@@ -189,6 +208,9 @@ impl Stage<'_> {
         let key = self.directory.join(format!("{node}.key"));
         if key.exists() {
             command.arg("--key").arg(key);
+        }
+        if let Some(listen) = self.listen.get(&node) {
+            command.args(["--listen", &listen.to_string()]);
         }
         command.args(bootstrap);
         let (process, ready) = Process::spawn(node, &mut command)?;
