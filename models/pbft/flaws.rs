@@ -14,11 +14,11 @@ use quorate::pbft::{
     Signature, Signed, Sizes, Stage, Timer, View, ViewChange, Volatile,
 };
 
+use super::clients::{Treason, clients, readers};
 use super::symbolic::{Symbolic, enough, forged};
 use super::{
     AGREEMENT, Bounded, EXECUTED, Forgery, IN_ORDER, LINEARIZABLE, ONE_STATE, Record, STABLE,
-    Setting, Treason, UNIQUE, VALIDITY, add, add_reply, clients, get, only, put, readers, reduced,
-    safety,
+    Setting, UNIQUE, VALIDITY, add, add_reply, get, only, put, reduced, safety,
 };
 use crate::catalogue::{Claimed, Exhibit};
 use crate::flaw::{boot, delegate};
@@ -408,7 +408,7 @@ fn numbers() -> Vec<Box<dyn Exhibit>> {
             )
             .says("a client believes the first answer")
         }),
-        Claimed::falls(LINEARIZABLE, 0, move || {
+        Claimed::falls(LINEARIZABLE, 16, move || {
             let setting = four(|sizes| sizes.readings = 2, 3, 1);
             let lies = Treason::Lying(&[]);
             readers("few-readings", &setting, &[add(), get()], lies, |right| {
