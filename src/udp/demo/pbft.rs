@@ -52,23 +52,7 @@ pub(super) fn show(stage: &mut Stage<'_>, secret: SecretKey) -> Result<(), DemoE
         stage.expect(*node, &["GET", "colour"], "blue")?;
     }
 
-    say("\nIt was replaced: those that waited in vain left its view.");
-    let view = number(stage, first, "view")?;
-    said(
-        Instant::now(),
-        &format!("{first} is in view {view}, whose primary is n{}", view % 4),
-    );
-    said(
-        Instant::now(),
-        &format!("{TRAITOR}: {}", traitor.lies().told()),
-    );
-    for node in &honest {
-        let refused = number(stage, *node, "signatures_refused")?;
-        said(
-            Instant::now(),
-            &format!("{node} refused {refused} signatures"),
-        );
-    }
+    let view = replaced(stage, &honest, &traitor)?;
 
     say(
         "\nThe new primary is killed (SIGKILL). It takes three of four, and the traitor makes no third: \
@@ -90,6 +74,31 @@ pub(super) fn show(stage: &mut Stage<'_>, secret: SecretKey) -> Result<(), DemoE
     );
     drop(traitor);
     stage.terminate_all()
+}
+
+/// Says which view they are in now, and what came of the lies.
+fn replaced(stage: &Stage<'_>, honest: &[NodeId], traitor: &Traitor) -> Result<u64, DemoError> {
+    say("\nIt was replaced: those that waited in vain left its view.");
+    let Some(first) = honest.first() else {
+        return Ok(0);
+    };
+    let view = number(stage, *first, "view")?;
+    said(
+        Instant::now(),
+        &format!("{first} is in view {view}, whose primary is n{}", view % 4),
+    );
+    said(
+        Instant::now(),
+        &format!("{TRAITOR}: {}", traitor.lies().told()),
+    );
+    for node in honest {
+        let refused = number(stage, *node, "signatures_refused")?;
+        said(
+            Instant::now(),
+            &format!("{node} refused {refused} signatures"),
+        );
+    }
+    Ok(view)
 }
 
 /// Counts on, each time at another of the honest members: each increment is done once, and after all
