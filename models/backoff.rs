@@ -25,6 +25,8 @@ pub const DONE_ONCE: &str = "done once";
 pub const BOUNDED: &str = "waits are bounded";
 /// In the calm every client is served.
 pub const SERVED: &str = "everyone is served";
+/// On every fair run every client is served: true of one alone.
+pub const UNLUCKY: &str = "everyone is served, however unlucky";
 
 const SERVER: NodeId = NodeId(0);
 const DOUBLINGS_MAX: u32 = 3;
@@ -141,6 +143,12 @@ pub fn protocol() -> Protocol {
 
 fn worlds() -> Vec<Box<dyn Exhibit>> {
     vec![
+        Claimed::holds(26, 50, || {
+            world("one-client", 1, |right| right)
+                .eventually_for_clients(UNLUCKY, nobody_waits)
+                .sometimes_told("everything is done", |told| told.ghost.done.len() == 1)
+                .says("a client that has the server to itself")
+        }),
         Claimed::holds(2_799, 11_325, || {
             right("two-clients", 2).says("a server of one thing at a time; two clients")
         }),
@@ -189,10 +197,17 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
 
 /// The right machine where something that it assumes is taken away.
 fn weakened() -> Vec<Box<dyn Exhibit>> {
-    vec![Claimed::falls(DONE_ONCE, 7, || {
-        world("lying-disk", 2, |right| right)
-            .says("a disk forgets what it acknowledged, so that an answer precedes the write")
-            .crashes(NodeSet::first(1), 1)
-            .disk(Disk::Lying)
-    })]
+    vec![
+        Claimed::falls(UNLUCKY, 24, || {
+            world("no-chance", 2, |right| right)
+                .eventually_for_clients(UNLUCKY, nobody_waits)
+                .says("whoever lets alarms ring is fair, and does not draw: what was drawn to be apart comes together")
+        }),
+        Claimed::falls(DONE_ONCE, 7, || {
+            world("lying-disk", 2, |right| right)
+                .says("a disk forgets what it acknowledged, so that an answer precedes the write")
+                .crashes(NodeSet::first(1), 1)
+                .disk(Disk::Lying)
+        }),
+    ]
 }

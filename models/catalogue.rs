@@ -20,7 +20,7 @@ use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
 use crate::{
-    backoff, batch, cache, cap, causal, clock, commit, detector, gossip, lease, merkle,
+    backoff, batch, cache, cap, causal, clock, commit, detector, gossip, lease, membership, merkle,
     paxos_commit, pbft, raft, register, service, singleton, split_brain, store, story, swim, sync,
 };
 
@@ -481,6 +481,7 @@ pub fn protocols() -> Vec<Protocol> {
         split_brain::protocol(),
         lease::protocol(),
         singleton::protocol(),
+        membership::protocol(),
         service::protocol(),
         batch::protocol(),
         cache::protocol(),

@@ -14,7 +14,7 @@
 //! | store, at one end of CAP or at the other | [`cap`]; [`store`], with a leader and no log |
 //! | converge | [`gossip`], [`causal`], [`sync`]; [`crdt`]: values that converge by themselves |
 //! | know who is there | [`detector`], [`swim`] |
-//! | stay one | [`split_brain`], [`lease`], [`singleton`] |
+//! | stay one | [`split_brain`], [`lease`], [`singleton`]; [`membership`] is that with SWIM |
 //! | call and be called | [`service`]: sessions, retries, breaker and bulkhead; [`batch`], [`cache`], [`backoff`] |
 //!
 //! [`clock`], [`merkle`] and [`ring`] are values that protocols are made of. The `udp` module, behind the feature
@@ -43,6 +43,7 @@ pub mod gossip;
 pub mod kv;
 pub mod lease;
 pub mod machine;
+pub mod membership;
 pub mod merkle;
 pub mod paxos_commit;
 pub mod pbft;

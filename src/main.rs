@@ -14,7 +14,7 @@ use std::time::Duration;
 use std::{env, io};
 
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use quorate::service::Tenant;
 use quorate::udp::caller::counters::Log;
@@ -27,7 +27,7 @@ use quorate::udp::demo::{Show, demo};
 use quorate::udp::keys::SecretKey;
 use quorate::udp::remote::{Remote, shown};
 use quorate::udp::resp::Value;
-use quorate::udp::serve::{Chaos, ServeError, Start, serve, stop_on_end_of_input};
+use quorate::udp::serve::{Chaos, Manner, ServeError, Start, serve, stop_on_end_of_input};
 
 const NOT_AS_ASKED: u8 = 1;
 const MISTAKE: u8 = 2;
@@ -87,7 +87,7 @@ enum Commands {
         /// The file of the secret: a new one
         file: PathBuf,
     },
-    /// Start members here, kill some, and show that nothing is lost
+    /// Start members here, kill some or cut them off, and show what is promised all the same
     Demo {
         /// Which protocol; `cap` shows cap-cp and cap-ap side by side, `chaos` raft under clients who count
         #[arg(value_name = "PROTOCOL", default_value = "register", value_parser = shown_by_name)]
@@ -114,6 +114,9 @@ struct ClusterArguments {
     /// on TCP; repeat it for each
     #[arg(global = true, long = "member", value_name = "ID=ADDRESS[,CLIENTS]", value_parser = member)]
     members: Vec<Member>,
+    /// Which of the members is none at first, and may become one; repeat it for each. With raft
+    #[arg(global = true, long = "spare", value_name = "ID")]
+    spares: Vec<u64>,
     /// How many members a read asks at least [default: a majority]
     #[arg(global = true, long, value_name = "COUNT")]
     read_quorum: Option<usize>,
@@ -126,6 +129,9 @@ struct ClusterArguments {
     /// A member's public key, as keygen printed it, such as 0=8f40...; repeat it for each. For pbft
     #[arg(global = true, long = "public-key", value_name = "ID=KEY", value_parser = public_key)]
     public_keys: Vec<PublicKeyOf>,
+    /// After how many entries raft compacts its log [default: 10000]
+    #[arg(global = true, long, value_name = "COUNT")]
+    snapshot_entries: Option<u32>,
 }
 
 impl ClusterArguments {
@@ -134,10 +140,12 @@ impl ClusterArguments {
             cluster: self.cluster,
             protocol: self.protocol,
             members: (!self.members.is_empty()).then_some(self.members),
+            spares: (!self.spares.is_empty()).then_some(self.spares),
             read_quorum: self.read_quorum,
             write_quorum: self.write_quorum,
             reads: self.reads,
             public_keys: (!self.public_keys.is_empty()).then_some(self.public_keys),
+            snapshot_entries: self.snapshot_entries,
             ..Settings::default()
         };
         match self.config {
@@ -163,12 +171,18 @@ struct Serve {
     /// The file of this node's secret key, which keygen made. For pbft
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// Answer operators here, on HTTP: /metrics, /healthz, /readyz
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<String>,
     /// Begin a journal: only for a node that never ran. One that forgot would break its promises
     #[arg(long)]
     bootstrap: bool,
     /// Let clients cut this node off from others, for demonstrations and tests
     #[arg(long)]
     chaos: bool,
+    /// Record in this new file all that the node hears and says, for `cargo model replay` and `judge`
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Stop when standard input ends, so as not to outlive whoever holds its other end
     #[arg(long)]
     until_input_ends: bool,
@@ -228,6 +242,39 @@ enum Question {
         #[arg(allow_negative_numbers = true)]
         new: String,
     },
+    /// Change who the members are, one at a time, while they serve; with raft
+    Members {
+        /// What is to be done
+        change: Change,
+        /// With which node
+        id: u64,
+    },
+    /// Let another member lead; with raft
+    Transfer {
+        /// Which
+        id: u64,
+    },
+}
+
+/// What can be done with a node, by its name on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Change {
+    /// Send it everything, and do not count it yet
+    Add,
+    /// Let it, which was added and has what is committed, have a vote
+    Promote,
+    /// Let it be no member any more
+    Remove,
+}
+
+impl Change {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Add => "ADD",
+            Self::Promote => "PROMOTE",
+            Self::Remove => "REMOVE",
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -276,6 +323,7 @@ fn run_serve(arguments: Serve) -> ExitCode {
         data: arguments.data,
         listen: arguments.listen,
         key: arguments.key,
+        admin: arguments.admin,
         ..Settings::default()
     }
     .or(settings);
@@ -288,13 +336,19 @@ fn run_serve(arguments: Serve) -> ExitCode {
     } else {
         Chaos::Refused
     };
-    match serve(&settings, start, chaos, &stop) {
+    let manner = Manner {
+        start,
+        chaos,
+        record: arguments.record,
+    };
+    match serve(&settings, &manner, &stop) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ ServeError::Stopped(..)) => fails(NOT_AS_ASKED, &error),
         Err(
             error @ (ServeError::Configuration(_)
             | ServeError::Listen(..)
             | ServeError::Journal(_)
+            | ServeError::Recording(..)
             | ServeError::System(_)),
         ) => fails(MISTAKE, &error),
     }
@@ -308,7 +362,14 @@ fn run_client(arguments: ClientArguments) -> ExitCode {
     };
     match cluster.protocol {
         Protocol::Register => ask_register(&cluster, arguments.question, timeout),
-        Protocol::Raft | Protocol::Pbft | Protocol::Store | Protocol::CapCp | Protocol::CapAp => {
+        Protocol::Raft
+        | Protocol::Pbft
+        | Protocol::Store
+        | Protocol::CapCp
+        | Protocol::CapAp
+        | Protocol::Gossip
+        | Protocol::Causal
+        | Protocol::Membership => {
             let log = if arguments.verbose {
                 Log::All
             } else {
@@ -340,6 +401,12 @@ fn ask_register(cluster: &Cluster, question: Question, timeout: Duration) -> Exi
                 "the register has no delete: give the key an empty value",
             );
         }
+        Question::Members { .. } | Question::Transfer { .. } => {
+            return complain(
+                MISTAKE,
+                "the members of the register are fixed, and none leads: raft has that",
+            );
+        }
         Question::Cas { .. } => {
             return complain(
                 MISTAKE,
@@ -361,11 +428,20 @@ fn ask_register(cluster: &Cluster, question: Question, timeout: Duration) -> Exi
 
 /// Over TCP, as one of a caller's clients: it has the retries and the names that make them safe.
 fn ask_members(cluster: &Cluster, question: &Question, timeout: Duration, log: Log) -> ExitCode {
+    let number = match question {
+        Question::Members { id, .. } | Question::Transfer { id } => id.to_string(),
+        Question::Get { .. }
+        | Question::Put { .. }
+        | Question::Delete { .. }
+        | Question::Cas { .. } => String::new(),
+    };
     let words: Vec<&str> = match question {
         Question::Get { key } => vec!["GET", key],
         Question::Put { key, value } => vec!["SET", key, value],
         Question::Delete { key } => vec!["DEL", key],
         Question::Cas { key, old, new } => vec!["CAS", key, old, new],
+        Question::Members { change, .. } => vec!["MEMBERS", change.word(), &number],
+        Question::Transfer { .. } => vec!["TRANSFER", &number],
     };
     if cluster.clients.is_empty() {
         return complain(
@@ -403,9 +479,14 @@ fn answered(question: &Question, value: &Value) -> ExitCode {
         (Question::Cas { key, .. }, Value::Number(0)) => {
             complain(NOT_AS_ASKED, &format!("the key {key:?} has another value"))
         }
-        (Question::Put { .. } | Question::Delete { .. } | Question::Cas { .. }, _) => {
-            ExitCode::SUCCESS
-        }
+        (
+            Question::Put { .. }
+            | Question::Delete { .. }
+            | Question::Cas { .. }
+            | Question::Members { .. }
+            | Question::Transfer { .. },
+            _,
+        ) => ExitCode::SUCCESS,
     }
 }
 

@@ -13,6 +13,11 @@ use quorate_models::laws::{self, Move};
 use quorate_models::testing::{audits, holds, refutes};
 
 #[test]
+fn every_promise_holds_of_one_client() {
+    holds("backoff", "one-client", 26);
+}
+
+#[test]
 fn every_promise_holds_of_two_clients() {
     holds("backoff", "two-clients", 2_799);
 }
@@ -35,6 +40,12 @@ fn the_counts_are_those_of_stateright_and_of_full_equality() {
 #[test]
 fn everyone_is_served_falls_in_lockstep() {
     refutes("backoff", "lockstep", backoff::SERVED);
+}
+
+/// Fairness is no substitute for chance.
+#[test]
+fn everyone_is_served_falls_on_a_fair_run_that_nobody_drew() {
+    refutes("backoff", "no-chance", backoff::UNLUCKY);
 }
 
 #[test]

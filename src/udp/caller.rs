@@ -115,7 +115,10 @@ impl Policy {
             | Protocol::Pbft
             | Protocol::Store
             | Protocol::CapCp
-            | Protocol::CapAp => Memory::None,
+            | Protocol::CapAp
+            | Protocol::Gossip
+            | Protocol::Causal
+            | Protocol::Membership => Memory::None,
         };
         let half_ms = u64::try_from(timeout.as_millis() / 2).unwrap_or(u64::MAX);
         // What must not be sent twice has one attempt, and all the time there is.
@@ -294,7 +297,10 @@ impl Client<'_> {
     pub fn call(&mut self, words: &[&str], timeout: Duration) -> Result<Value, CallError> {
         let until = Instant::now() + timeout;
         let is_read = words.first().is_some_and(|word| is_read(word));
-        let is_known = self.caller.policy.memory == Memory::Sessions && !is_read;
+        // Sessions know what changes values, not what changes members.
+        let is_of_members = words.first().is_some_and(|word| is_of_members(word));
+        let has_memory = self.caller.policy.memory == Memory::Sessions;
+        let is_known = has_memory && !is_read && !is_of_members;
         if is_known && self.carried.is_none() {
             // A name, before anything is done under it.
             let told = self.insist(Ask::new(None, &["SESSION"]), until, Again::Safe)?;
@@ -376,6 +382,13 @@ impl Ask {
     }
 }
 
+/// True if a command changes who the members are, or which of them leads.
+fn is_of_members(word: &str) -> bool {
+    ["MEMBERS", "TRANSFER"]
+        .iter()
+        .any(|other| other.eq_ignore_ascii_case(word))
+}
+
 /// True of commands that change nothing.
 fn is_read(command: &str) -> bool {
     ["GET", "MGET", "INFO", "SESSION", "PING"]
@@ -431,7 +444,7 @@ impl Calls {
             let Ok(outputs) = sealed.persist(|_| Ok::<(), ()>(())) else {
                 return;
             };
-            for effect in self.core.release(now, outputs) {
+            for effect in self.core.release(outputs) {
                 match effect {
                     Effect::Send { message, .. } => self.send(message),
                     Effect::Event(event) => self.happened(event),

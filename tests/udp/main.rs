@@ -4,6 +4,7 @@
 mod chaos;
 mod commands;
 mod compress;
+mod converge;
 mod front;
 mod journal;
 mod pbft;

@@ -140,7 +140,7 @@ fn the_longest_message_of_the_register_fits_a_datagram() {
 fn a_message_that_is_too_long_is_not_sent() {
     let (client, member) = wires();
     // Two bytes are its length. It does not shrink.
-    let mut random = crate::Random(1);
+    let mut random = Random(1);
     let letters = (0..DATAGRAM_BYTES_MAX - FRAME_BYTES - 2).map(|_| 33 + random.byte() % 94);
     let fits: String = letters.map(char::from).collect();
     let datagram = client.seal(RECEIVER, &fits).unwrap();

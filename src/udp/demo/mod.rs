@@ -28,7 +28,10 @@ use std::time::Instant;
 use std::{env, fs, process, thread};
 
 mod cap;
+mod causal;
 mod chaos;
+mod gossip;
+mod membership;
 mod pbft;
 mod raft;
 mod register;
@@ -68,6 +71,15 @@ pub enum DemoError {
         /// What was read.
         read: Option<String>,
     },
+    /// What was counted is not what was promised.
+    Counted {
+        /// What was counted.
+        what: String,
+        /// How many there should have been.
+        promised: usize,
+        /// How many there were.
+        counted: usize,
+    },
     /// Someone asked to stop.
     Interrupted,
 }
@@ -92,6 +104,14 @@ impl fmt::Display for DemoError {
             Self::Wrong { key, written, read } => write!(
                 f,
                 "the demo failed: {key} was written as {written:?} and read as {read:?}"
+            ),
+            Self::Counted {
+                what,
+                promised,
+                counted,
+            } => write!(
+                f,
+                "the demo failed: {what} should have been {promised}, and were {counted}"
             ),
             Self::Interrupted => write!(f, "the demo was interrupted, and cleaned up"),
         }
@@ -127,7 +147,7 @@ pub fn demo(show: Show, executable: &Path) -> Result<(), DemoError> {
             .map_err(|error| DemoError::System("make a directory".into(), error))?;
         Ok(Stage {
             executable,
-            cluster: cluster(protocol, 3)?,
+            cluster: cluster(protocol, members_of(protocol))?,
             directory: place,
             listen: BTreeMap::new(),
             members: BTreeMap::new(),
@@ -152,6 +172,9 @@ pub fn demo(show: Show, executable: &Path) -> Result<(), DemoError> {
                 &mut stage(Protocol::CapCp, root.join("cp"))?,
                 &mut stage(Protocol::CapAp, root.join("ap"))?,
             ),
+            Protocol::Gossip => gossip::show(&mut stage(protocol, root)?),
+            Protocol::Causal => causal::show(&mut stage(protocol, root)?),
+            Protocol::Membership => membership::show(&mut stage(protocol, root)?),
         },
     };
     // Someone who interrupts at the terminal interrupts the members too: that is what then failed.
@@ -161,6 +184,23 @@ pub fn demo(show: Show, executable: &Path) -> Result<(), DemoError> {
     outcome?;
     say("\nThat is what it was to show. `quorate serve --help` is how to run your own.");
     Ok(())
+}
+
+/// How many members a demonstration has.
+fn members_of(protocol: Protocol) -> u64 {
+    match protocol {
+        Protocol::Register
+        | Protocol::Raft
+        | Protocol::Store
+        | Protocol::CapCp
+        | Protocol::CapAp
+        | Protocol::Gossip
+        | Protocol::Causal => 3,
+        // As many as bear one that lies.
+        Protocol::Pbft => 4,
+        // Five that may run the service, the authority and the resource.
+        Protocol::Membership => 7,
+    }
 }
 
 /// A cluster of processes.
@@ -298,6 +338,44 @@ impl Stage<'_> {
         Ok(())
     }
 
+    /// Cuts the links between these two sets of nodes, and no others.
+    fn part(&self, one: NodeSet, other: NodeSet) -> Result<(), DemoError> {
+        let started = Instant::now();
+        for (side, far) in [(one, other), (other, one)] {
+            let far: Vec<String> = far.iter().map(|node| node.0.to_string()).collect();
+            let mut words = alloc::vec!["CHAOS", "CUT"];
+            words.extend(far.iter().map(String::as_str));
+            for node in side {
+                self.ask(node, &words)?;
+            }
+        }
+        said(
+            started,
+            &format!("nothing passes between {one} and {other}"),
+        );
+        Ok(())
+    }
+
+    /// What a member says of itself: a setting and its value a line.
+    fn status(&self, node: NodeId) -> Result<BTreeMap<String, String>, DemoError> {
+        let told = shown(&self.ask(node, &["INFO"])?);
+        let lines = told.lines().filter_map(|line| line.split_once(':'));
+        Ok(lines
+            .map(|(what, value)| (what.into(), value.trim_end().into()))
+            .collect())
+    }
+
+    /// One setting of what a member says of itself.
+    fn told(&self, node: NodeId, what: &str) -> Result<String, DemoError> {
+        Ok(self.status(node)?.remove(what).unwrap_or_default())
+    }
+
+    /// Sends a member's process a signal.
+    fn signal(&self, node: NodeId, name: &str) -> Result<(), DemoError> {
+        let process = self.members.get(&node);
+        process.map_or(Ok(()), |process| process.signal(name))
+    }
+
     /// Mends all links.
     fn heal(&self) -> Result<(), DemoError> {
         let started = Instant::now();
@@ -345,13 +423,20 @@ impl Process {
         }
     }
 
+    /// Sends it a signal.
+    fn signal(&self, name: &str) -> Result<(), DemoError> {
+        // The standard library cannot, and every shell can.
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "kill -$0 $1", name, &self.child.id().to_string()]);
+        let sent = shell.status();
+        sent.map_err(|error| DemoError::System(format!("send SIG{name}"), error))?;
+        Ok(())
+    }
+
     /// Asks it to stop, and awaits that.
     fn terminate(mut self, timeout: Duration) -> Result<ExitStatus, DemoError> {
-        let failed = |error| DemoError::System("send SIGTERM".into(), error);
-        // The standard library cannot send it, and every shell can.
-        let mut shell = Command::new("sh");
-        shell.args(["-c", "kill -TERM \"$0\"", &self.child.id().to_string()]);
-        shell.status().map_err(failed)?;
+        let failed = |error| DemoError::System("await a process".into(), error);
+        self.signal("TERM")?;
         let started = Instant::now();
         while started.elapsed() < timeout {
             if let Some(status) = self.child.try_wait().map_err(failed)? {
@@ -432,7 +517,7 @@ fn four_with_keys(directory: &Path) -> Result<(Cluster, SecretKey), DemoError> {
     let failed = |error: KeyError| {
         DemoError::System("make keys".into(), io::Error::other(error.to_string()))
     };
-    let mut cluster = cluster(Protocol::Pbft, 4)?;
+    let mut cluster = cluster(Protocol::Pbft, members_of(Protocol::Pbft))?;
     let first = SecretKey::generate().map_err(failed)?;
     for node in cluster.members.keys() {
         let secret = if node.0 == 0 {
@@ -454,13 +539,23 @@ fn four_with_keys(directory: &Path) -> Result<(Cluster, SecretKey), DemoError> {
 fn eventually<T>(
     asked: &str,
     promised: &str,
+    attempt: impl FnMut() -> Result<Result<T, String>, DemoError>,
+) -> Result<T, DemoError> {
+    within(TIMEOUT, asked, promised, attempt)
+}
+
+/// The same, for so long.
+fn within<T>(
+    limit: Duration,
+    asked: &str,
+    promised: &str,
     mut attempt: impl FnMut() -> Result<Result<T, String>, DemoError>,
 ) -> Result<T, DemoError> {
     let started = Instant::now();
     loop {
         match attempt()? {
             Ok(given) => return Ok(given),
-            Err(reply) if started.elapsed() > TIMEOUT => {
+            Err(reply) if started.elapsed() > limit => {
                 return Err(DemoError::Replied {
                     asked: asked.into(),
                     promised: promised.into(),

@@ -25,7 +25,10 @@ impl Served for Cap {
             | Protocol::Register
             | Protocol::Raft
             | Protocol::Pbft
-            | Protocol::Store => Setting::CP,
+            | Protocol::Store
+            | Protocol::Gossip
+            | Protocol::Causal
+            | Protocol::Membership => Setting::CP,
         };
         (cluster.quorums.members(), setting)
     }
@@ -50,6 +53,7 @@ impl Served for Cap {
                 &command,
                 "raft has, and store has compare-and-swap",
             )),
+            Command::Members(_) | Command::HandOver(_) => Err(lacks::<Self>(&command, "raft has")),
         }
     }
 

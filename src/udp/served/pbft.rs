@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Command, Served};
+use super::{Answer, Command, Served, lacks};
 use crate::machine::{NodeId, State};
 use crate::pbft::{
     Call, Event, OPERATION_BYTES_MAX, Operation, Pbft, Reads, Refusal, Reply, Session, Sizes,
@@ -127,15 +127,6 @@ impl Served for Pbft<KeyRing> {
     }
 
     fn equipped(cluster: &Cluster, place: &Place) -> Result<Self, ConfigurationError> {
-        let count = cluster.members.len();
-        if !(MEMBERS_MIN..=MEMBERS_MAX).contains(&count) {
-            return Err(ConfigurationError::MemberCount {
-                protocol: Self::NAME,
-                count,
-                least: MEMBERS_MIN,
-                most: MEMBERS_MAX,
-            });
-        }
         let numbers = (0..).map(NodeId).zip(cluster.members.keys());
         if let Some((expected, _)) = numbers.into_iter().find(|(expected, id)| expected != *id) {
             return Err(ConfigurationError::NotConsecutive(expected));
@@ -179,6 +170,10 @@ impl Served for Pbft<KeyRing> {
                 Operation::CompareAndSwap { key, expected, new }
             }
             Command::Add { key, by } => Operation::Increment { key, by },
+            Command::Members(_) | Command::HandOver(_) => {
+                let why = "its members never change, and its primary is whom the view says";
+                return Err(lacks::<Self>(&command, why));
+            }
         };
         client.asked = match operation {
             Operation::Increment { .. } => Asked::Number,

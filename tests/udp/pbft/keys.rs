@@ -363,7 +363,7 @@ fn keygen_makes_a_key_that_serve_takes_and_wrong_keys_are_refused_in_a_line() {
     refused(
         &three,
         &[&key0],
-        "pbft takes 4 to 25 members, and there are 3",
+        "there are 3 members, and pbft takes 4 to 25",
     );
     let twice = format!("--public-key=3={}", public[&NodeId(2)]);
     let mut same = without("--public-key=3");
