@@ -508,6 +508,7 @@ impl Settings {
         match protocol {
             Protocol::Raft => {}
             Protocol::Register
+            | Protocol::Pbft
             | Protocol::Store
             | Protocol::CapCp
             | Protocol::CapAp
