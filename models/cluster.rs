@@ -487,7 +487,11 @@ impl<M: Served> Simulation<M> {
 /// True if clients of this protocol are promised that the store is as one.
 pub fn is_linearizable(protocol: Protocol) -> bool {
     match protocol {
-        Protocol::Register | Protocol::Raft | Protocol::Store | Protocol::CapCp => true,
+        Protocol::Register
+        | Protocol::Raft
+        | Protocol::Pbft
+        | Protocol::Store
+        | Protocol::CapCp => true,
         Protocol::CapAp | Protocol::Gossip | Protocol::Causal | Protocol::Membership => false,
     }
 }

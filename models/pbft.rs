@@ -15,18 +15,18 @@ use quorate::data::NodeSet;
 use quorate::kv::{Operation, Reply, Session};
 use quorate::machine::NodeId;
 use quorate::pbft::{
-    Batch, Call, Message, Pbft, Request, Sequence, Signature, Signed, Sizes, Stance, Timer, View,
-    Watermarks,
+    Batch, Pbft, Reads, Request, Sequence, Signature, Signed, Sizes, Stance, View, Watermarks,
 };
 
 use crate::catalogue::{Claimed, Exhibit, Protocol};
 use crate::flaw::Twin;
 use crate::purge::{self, Discharged};
-use crate::snapshot::{Letter, Node, Snapshot, nobody_waits};
+use crate::snapshot::{Node, Snapshot};
 use crate::symmetry;
-use crate::world::{Traitor, World};
+use crate::world::World;
 
 mod bounded;
+mod clients;
 mod dead;
 mod flaws;
 pub mod liar;
@@ -34,6 +34,7 @@ mod record;
 mod symbolic;
 
 pub use bounded::{Bounded, Scope};
+use clients::{Treason, clients, readers};
 use dead::Rules;
 use liar::{Forgery, Liar};
 pub use record::{Clients, Record};
@@ -58,9 +59,6 @@ pub const EXECUTED: &str = "requests are executed";
 
 const REPLACED: &str = "another batch is prepared in a later view";
 
-/// How many alarms may ring in a calm.
-const ROUNDS: u32 = 60;
-
 /// A cluster, its traitors, and how far it goes.
 #[derive(Clone)]
 struct Setting {
@@ -74,6 +72,16 @@ struct Setting {
     forgery: Forgery,
     keys: Symbolic,
     crashes: u32,
+    reads: Reads,
+    readings: Vec<Reply>,
+    patience: Patience,
+}
+
+/// Whether a client that waits asks again: what it reads is then ordered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    Little,
+    Endless,
 }
 
 /// A client's request to let x be a value.
@@ -132,6 +140,9 @@ impl Setting {
             forgery: Forgery::Nothing,
             keys: Symbolic::Checked,
             crashes: 0,
+            reads: Reads::Ordered,
+            readings: Vec::new(),
+            patience: Patience::Little,
         }
     }
 
@@ -145,6 +156,8 @@ impl Setting {
                 window: self.window,
             },
             batch_requests_max: 1,
+            orders_max: u64::MAX,
+            reads: self.reads,
         }
     }
 
@@ -164,6 +177,8 @@ impl Setting {
             batches: batches.collect(),
             replies: Vec::new(),
             asked: Vec::new(),
+            read: Vec::new(),
+            readings: self.readings.clone(),
             forgery: self.forgery,
         }
     }
@@ -177,6 +192,11 @@ impl Setting {
             joining: scope == Scope::Whole,
             immortal: self.crashes == 0,
         }
+    }
+
+    /// True if a client's operation may come to be ordered.
+    fn orders(&self, operation: &Operation) -> bool {
+        self.patience == Patience::Little || !matches!(operation, Operation::Get { .. })
     }
 
     /// Replicas that are alike: honest, and never primary within the bound.
@@ -211,16 +231,16 @@ fn safety<M: Twin<Pbft<Symbolic>>>(
     let mut world = World::new(name, machines, Record::default())
         .traitors(setting.traitors.union(setting.clients()), setting.liar());
     // Clients that lie wait for no answer, and nobody asks for repair.
-    world = world.never("deliver Answer Answer").never("deliver Status");
+    world = world.never("deliver Answer").never("deliver Status");
     let led_by_traitors = |views: std::ops::RangeInclusive<u64>| {
         let mut primaries = views.map(|view| setting.sizes.primary(View(view)));
         primaries.all(|primary| setting.traitors.contains(primary))
     };
     if led_by_traitors(0..=setting.last) {
-        world = world.never("deliver Request Put"); // A traitor orders what it likes.
+        world = world.never("deliver Request"); // A traitor orders what it likes.
     }
     if 0 < setting.last && led_by_traitors(1..=setting.last) {
-        world = world.never("deliver ViewChange ViewChange"); // It hears them in its own way.
+        world = world.never("deliver ViewChange"); // It hears them in its own way.
     }
     for promise in [AGREEMENT, UNIQUE, IN_ORDER, VALIDITY] {
         world = world.always_told(promise, move |told| !told.ghost.breaks(promise));
@@ -310,105 +330,6 @@ fn is_equivocal<M: Twin<Pbft<Symbolic>>>(now: &Snapshot<Bounded<M>, Record>) -> 
                 })
         })
     })
-}
-
-/// A traitor that says nothing, as if it had crashed for good.
-struct Mute;
-
-impl<M: Twin<Pbft<Symbolic>>> Traitor<M> for Mute {
-    fn lies(
-        &self,
-        _: NodeId,
-        _: &mut dyn Iterator<Item = &Letter<Message>>,
-    ) -> Vec<(NodeId, Message)> {
-        Vec::new()
-    }
-}
-
-/// What a traitor does in a world about clients.
-enum Treason<'a> {
-    /// It says nothing.
-    Silent,
-    /// It gives these answers, and says nothing else.
-    Answering(&'a [Reply]),
-    /// It says everything, and gives these answers.
-    Lying(&'a [Reply]),
-}
-
-/// A world about clients that do not lie, and wait for their answers.
-fn clients<M: Twin<Pbft<Symbolic>>>(
-    name: &str,
-    setting: &Setting,
-    scripts: &[&[Operation]],
-    treason: Treason<'_>,
-    make: impl Fn(Pbft<Symbolic>) -> M,
-) -> World<Bounded<M>, Clients> {
-    let count = setting.sizes.replicas.len() as u64;
-    let mut setting = setting.clone();
-    setting.requests = (0..scripts.len() as u64)
-        .map(|at| put(count + at, 1, ""))
-        .collect();
-    let calls = scripts.iter().map(|script| script.len() as u64).sum();
-    (setting.places, setting.window) = (calls, calls);
-    let mut liar = setting.liar();
-    liar.requests = Vec::new();
-    liar.batches = Vec::new();
-    let machines = setting.machines(Scope::Whole, make);
-    let mut world = World::new(name, machines, Clients::default());
-    let mut doors = NodeSet::EMPTY;
-    for (at, script) in (0..).zip(scripts) {
-        let client = NodeId(count + at);
-        doors.insert(client);
-        let mut calls = Vec::new();
-        for (serial, operation) in (1..).zip(*script) {
-            let session = Session { client: at, serial };
-            let request = Request {
-                session,
-                operation: operation.clone(),
-            };
-            liar.batches.push(Batch(vec![Signed {
-                by: client,
-                value: request.clone(),
-                signature: Signature::default(),
-            }]));
-            liar.asked.push((client, request));
-            calls.push(Call {
-                ticket: at * 8 + serial,
-                session,
-                operation: operation.clone(),
-            });
-        }
-        world = world.client(calls);
-    }
-    world = world.doors(doors);
-    if !setting.traitors.is_empty() {
-        world = match treason {
-            Treason::Silent => world.traitors(setting.traitors, Mute).never("lie"),
-            Treason::Answering(replies) => {
-                liar.batches = Vec::new();
-                liar.replies = replies.to_vec();
-                world.traitors(setting.traitors, liar)
-            }
-            Treason::Lying(replies) => {
-                liar.replies = replies.to_vec();
-                world.traitors(setting.traitors, liar)
-            }
-        };
-    }
-    if 1 < setting.alike().len() {
-        world = world.symmetric(setting.alike());
-    }
-    let rules = setting.rules(Scope::Whole);
-    world = world
-        .purging(|_, _| true, move |letter, to| rules.is_dead(letter, to))
-        .rings_late(|timer| *timer == Timer::Resend)
-        .never("deliver Status");
-    if setting.last == 0 {
-        world = world.never("ring Suspect");
-    }
-    world
-        .always_told(LINEARIZABLE, |told| told.ghost.linearizable)
-        .recovers_for_clients(EXECUTED, ROUNDS, nobody_waits)
 }
 
 fn of_safety(
@@ -533,6 +454,21 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
                 right
             })
             .says("an honest client asks twice; a backup gives false answers; 1 view")
+        }),
+        Claimed::holds(24_733, 162_056, || {
+            let setting = Setting::four(3, 1);
+            let lies = Treason::Answering(&[add_reply(1)]);
+            readers("reads", &setting, &[add(), get()], lies, |right| right)
+                .says("the same, but the second request reads, and is not ordered")
+        }),
+        Claimed::holds(184_938, 1_405_854, || {
+            let mut setting = Setting::four(3, 1);
+            setting.reads = Reads::Optimistic;
+            setting.readings = vec![add_reply(1)];
+            let lies = Treason::Answering(&[add_reply(1)]);
+            clients("reads-alone", &setting, &[&[get()]], lies, |right| right).says(
+                "a client reads; a backup reads falsely; what no quorum reads alike is ordered",
+            )
         }),
         Claimed::holds(1_331, 5_711, || {
             let setting = Setting::four(0, 2);

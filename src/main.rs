@@ -6,7 +6,7 @@
 
 use std::error::Error;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -20,8 +20,11 @@ use quorate::service::Tenant;
 use quorate::udp::caller::counters::Log;
 use quorate::udp::caller::{CallError, Caller, Policy};
 use quorate::udp::client::{Client, ClientError};
-use quorate::udp::configuration::{Cluster, ConfigurationError, Member, Protocol, Settings};
+use quorate::udp::configuration::{
+    Cluster, ConfigurationError, Member, Protocol, PublicKeyOf, Settings,
+};
 use quorate::udp::demo::{Show, demo};
+use quorate::udp::keys::SecretKey;
 use quorate::udp::remote::{Remote, shown};
 use quorate::udp::resp::Value;
 use quorate::udp::serve::{Chaos, Manner, ServeError, Start, serve, stop_on_end_of_input};
@@ -45,7 +48,11 @@ The same settings in a file, for --config:
       { id = 2, address = \"127.0.0.1:7002\" },
   ]
 
-There is no authentication yet: a trusted network only.";
+There is no authentication yet, but for what pbft signs: a trusted network only.
+
+pbft takes four members or more, of which fewer than a third may lie, and keys:
+  quorate keygen n0.key      # each member its own; it prints the public key, for all the others
+  quorate serve --protocol pbft --key n0.key --public-key 0=8f40... --public-key 1=...";
 
 const CLIENT_EXAMPLE: &str = "\
 With the file of any member, or the same flags:
@@ -75,6 +82,11 @@ enum Commands {
     Client(ClientArguments),
     /// Ask each member how it is
     Status(StatusArguments),
+    /// Make a secret key, and print the public key that the others are to know
+    Keygen {
+        /// The file of the secret: a new one
+        file: PathBuf,
+    },
     /// Start members here, kill some or cut them off, and show what is promised all the same
     Demo {
         /// Which protocol; `cap` shows cap-cp and cap-ap side by side, `chaos` raft under clients who count
@@ -114,6 +126,9 @@ struct ClusterArguments {
     /// What a get promises: atomic, or regular [default: atomic]
     #[arg(global = true, long, value_name = "PROMISE")]
     reads: Option<String>,
+    /// A member's public key, as keygen printed it, such as 0=8f40...; repeat it for each. For pbft
+    #[arg(global = true, long = "public-key", value_name = "ID=KEY", value_parser = public_key)]
+    public_keys: Vec<PublicKeyOf>,
     /// After how many entries raft compacts its log [default: 10000]
     #[arg(global = true, long, value_name = "COUNT")]
     snapshot_entries: Option<u32>,
@@ -129,6 +144,7 @@ impl ClusterArguments {
             read_quorum: self.read_quorum,
             write_quorum: self.write_quorum,
             reads: self.reads,
+            public_keys: (!self.public_keys.is_empty()).then_some(self.public_keys),
             snapshot_entries: self.snapshot_entries,
             ..Settings::default()
         };
@@ -152,6 +168,9 @@ struct Serve {
     /// The address to listen on [default: this member's]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// The file of this node's secret key, which keygen made. For pbft
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
     /// Answer operators here, on HTTP: /metrics, /healthz, /readyz
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<String>,
@@ -267,6 +286,7 @@ fn main() -> ExitCode {
         Commands::Serve(arguments) => run_serve(arguments),
         Commands::Client(arguments) => run_client(arguments),
         Commands::Status(arguments) => run_status(arguments),
+        Commands::Keygen { file } => run_keygen(&file),
         Commands::Demo { show, increments } => match env::current_exe() {
             Err(error) => fails(MISTAKE, &error),
             Ok(executable) => match demo(counting(show, increments), &executable) {
@@ -274,6 +294,17 @@ fn main() -> ExitCode {
                 Err(error) => fails(NOT_AS_ASKED, &error),
             },
         },
+    }
+}
+
+fn run_keygen(file: &Path) -> ExitCode {
+    let made = SecretKey::generate().and_then(|secret| {
+        secret.write(file)?;
+        Ok(secret.public())
+    });
+    match made {
+        Ok(public) => print(&public.to_string()),
+        Err(error) => fails(MISTAKE, &error),
     }
 }
 
@@ -291,6 +322,7 @@ fn run_serve(arguments: Serve) -> ExitCode {
         id: arguments.id,
         data: arguments.data,
         listen: arguments.listen,
+        key: arguments.key,
         admin: arguments.admin,
         ..Settings::default()
     }
@@ -331,6 +363,7 @@ fn run_client(arguments: ClientArguments) -> ExitCode {
     match cluster.protocol {
         Protocol::Register => ask_register(&cluster, arguments.question, timeout),
         Protocol::Raft
+        | Protocol::Pbft
         | Protocol::Store
         | Protocol::CapCp
         | Protocol::CapAp
@@ -508,6 +541,15 @@ fn member(text: &str) -> Result<Member, String> {
         id: id.parse().map_err(|_| wrong())?,
         address: address.to_owned(),
         clients,
+    })
+}
+
+fn public_key(text: &str) -> Result<PublicKeyOf, String> {
+    let wrong = || "write ID=KEY, with the 64 digits that keygen printed".to_owned();
+    let (id, key) = text.split_once('=').ok_or_else(wrong)?;
+    Ok(PublicKeyOf {
+        id: id.parse().map_err(|_| wrong())?,
+        key: key.to_owned(),
     })
 }
 

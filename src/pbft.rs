@@ -18,10 +18,16 @@
 //!   forged, and digests do not collide ([`Keys`]). Honest replicas crash, and restart from a disk that
 //!   keeps what it acknowledged.
 //! - **Leaves out.** MACs in place of signatures, and with them the set Q and the acknowledgements of
-//!   the thesis's view change (thesis §4), which exist for want of signatures. Tentative execution and
-//!   the read-only optimisation (§5.1): the latter costs liveness (Berger, Reiser, Bessani, *Making
-//!   Reads in BFT State Machine Replication Fast, Linearizable, and Live*, SRDS 2021), so reads are
-//!   ordered like everything else. Proactive recovery. A state is transferred whole.
+//!   the thesis's view change (thesis §4), which exist for want of signatures. Tentative execution
+//!   (§5.1). Proactive recovery. A state is transferred whole, page by page, and not only what differs
+//!   (thesis §5.3.2).
+//! - **Reads** may be ordered like everything else, or be optimistic ([`Reads`], §5.1): then all replicas
+//!   are asked at once, a quorum has to answer alike, and a replica answers only once it has executed
+//!   whatever it has prepared. That stands in for tentative execution: whoever answered a write, a quorum
+//!   had prepared it. Without it a read may be older than a write that f + 1 replicas answered
+//!   (`linearizable_falls_when_reads_do_not_wait_for_what_is_prepared`). A read that no quorum answers is
+//!   ordered after all, so that it is as live as a write (Berger, Reiser, Bessani, *Making Reads in BFT
+//!   State Machine Replication Fast, Linearizable, and Live*, SRDS 2021, on what goes wrong otherwise).
 //! - **The textbook says.** `PBFTNode` (chapter 8, Byzantine fault tolerance): anyone can compute its
 //!   signatures (`prepared_certificates_are_unique_falls_when_signatures_are_not_checked`); a backup
 //!   checks that it is the primary itself (`requests_are_executed_falls_when_the_receiver_must_be_primary`);
@@ -51,10 +57,12 @@ mod view_change;
 
 pub use crate::kv::{Operation, Reply, Session};
 pub use keys::{Digest, Keys, Kind, Proof, Signature, Signed, Statement};
-pub use log::{Change, Client, Durable, Service, Slot, Stage, client};
+pub use log::{
+    Change, Client, Durable, Entry, Page, Service, Slot, Snapshot, Stage, Start, client,
+};
 pub use statements::{
     Answer, Assignment, Batch, Certificate, Checkpoint, Commit, Message, NewView, PrePrepare,
-    Prepare, Request, Sequence, Stable, Stance, View, ViewChange,
+    Prepare, Reading, Request, Sequence, Stable, Stance, View, ViewChange,
 };
 
 /// How many calls one node has under way before it refuses more.
@@ -63,6 +71,14 @@ pub const WAITING_MAX: usize = 1024;
 pub const PENDING_MAX: usize = 1024;
 /// How many bytes a key and a value of one operation may have together.
 pub const OPERATION_BYTES_MAX: usize = 4096;
+/// How many bytes the keys and values of a batch may have together.
+pub const BATCH_BYTES_MAX: usize = 32 << 10;
+/// How many bytes a page of a state has at most, but for what frames its entries.
+pub const PAGE_BYTES_MAX: usize = 32 << 10;
+
+// One operation fits a batch, and one value a page.
+const _: () =
+    assert!(OPERATION_BYTES_MAX <= BATCH_BYTES_MAX && OPERATION_BYTES_MAX < PAGE_BYTES_MAX);
 
 /// One node: a replica if it is a member, and in any case somewhere to ask.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -75,8 +91,22 @@ pub struct Pbft<K> {
     pub keys: K,
     /// How far apart checkpoints are, and how far ahead of the last stable one orders may be.
     pub watermarks: Watermarks,
-    /// How many requests a primary orders together at most; not 0.
+    /// How many requests a primary orders together at most; not 0. An order of more is refused.
     pub batch_requests_max: u32,
+    /// How many places a primary orders before the first of them is executed; not 0. What arrives
+    /// meanwhile is ordered together (§5.1: "batching").
+    pub orders_max: u64,
+    /// How this node reads.
+    pub reads: Reads,
+}
+
+/// How a call that only reads is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reads {
+    /// Like any other: it is ordered.
+    Ordered,
+    /// Of all replicas at once, and ordered only if no quorum answers alike (§5.1).
+    Optimistic,
 }
 
 /// Who the replicas are, and how many of them are enough for what.
@@ -95,6 +125,8 @@ pub struct Sizes {
     /// How many nodes certainly have an honest one among them: so many equal answers are believed, and
     /// so many that left a view are followed.
     pub honest: usize,
+    /// How many equal answers are believed of a read that was not ordered.
+    pub readings: usize,
 }
 
 impl Sizes {
@@ -121,6 +153,7 @@ impl Sizes {
             checkpoints: quorum,
             view_changes: quorum,
             honest: faults + 1,
+            readings: quorum,
         }
     }
 
@@ -240,6 +273,23 @@ pub struct Volatile {
     pub believed: View,
     /// The calls under way at this node, by client.
     pub waiting: Map<u64, Waiting>,
+    /// Of each client, the read that waits until what is prepared here is executed.
+    pub reads: Map<Client, Signed<Request>>,
+    /// The state that this replica is being sent.
+    pub fetching: Option<Fetching>,
+}
+
+/// A state that arrives page by page.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Fetching {
+    /// Which, and why it is believed.
+    pub stable: Stable,
+    /// What is there of it.
+    pub service: Service,
+    /// How many pages that are.
+    pub pages: u64,
+    /// The digest of the next.
+    pub next: Digest,
 }
 
 /// What other replicas said of the batch at a place.
@@ -260,6 +310,8 @@ pub struct Waiting {
     pub request: Signed<Request>,
     /// What replicas answered.
     pub answers: Map<NodeId, Reply>,
+    /// What replicas read for it, unordered.
+    pub readings: Map<NodeId, Reply>,
 }
 
 impl<K: Keys> Machine for Pbft<K> {
@@ -298,30 +350,22 @@ impl<K: Keys> Machine for Pbft<K> {
         message: Message,
         out: &mut Outbox<Self>,
     ) {
-        if let Message::Answer(answer) = message {
-            return self.on_answer(state, answer, out);
-        }
-        if !self.is_replica(self.me) {
-            return; // Whoever only asks has nothing to say.
-        }
-        let before = self.progress(state);
         match message {
-            Message::Request(request) => self.on_request(state, from, request, out),
-            Message::PrePrepare { order, batch } => self.on_pre_prepare(state, order, batch, out),
-            Message::Prepare(prepare) => self.on_prepare(state, prepare, out),
-            Message::Commit(commit) => self.on_commit(state, commit, out),
-            Message::Answer(_) => {}
-            Message::Checkpoint(checkpoint) => self.on_checkpoint(state, checkpoint, out),
-            Message::ViewChange(change) => self.on_view_change(state, change, out),
-            Message::NewView(new_view) => self.on_new_view(state, new_view, out),
-            Message::Status {
-                view,
-                stance,
-                executed,
-            } => self.on_status(state, from, (view, stance), executed, out),
-            Message::State { stable, service } => self.on_state(state, stable, service, out),
+            Message::Answer(answer) => self.on_answer(state, answer, out),
+            Message::Reading(reading) => self.on_reading(state, reading, out),
+            Message::Request(_)
+            | Message::Read(_)
+            | Message::PrePrepare { .. }
+            | Message::Prepare(_)
+            | Message::Commit(_)
+            | Message::Checkpoint(_)
+            | Message::ViewChange(_)
+            | Message::NewView(_)
+            | Message::Status { .. }
+            | Message::State { .. }
+            | Message::Fetch { .. }
+            | Message::Page { .. } => self.on_replica_message(state, from, message, out),
         }
-        self.watch(&before, state, out);
     }
 
     fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
@@ -346,11 +390,11 @@ impl<K: Keys> Machine for Pbft<K> {
     fn delay(&self, timer: &Timer) -> Range<Duration> {
         match timer {
             Timer::Suspect { in_vain } => {
-                let wait = Duration::from_millis(500) * (1 << (*in_vain).min(10));
+                let wait = Duration::from_secs(1) * (1 << (*in_vain).min(10));
                 wait..wait + wait / 10
             }
-            Timer::Resend => Duration::from_millis(50)..Duration::from_millis(60),
-            Timer::Retry => Duration::from_millis(150)..Duration::from_millis(200),
+            Timer::Resend => Duration::from_millis(100)..Duration::from_millis(120),
+            Timer::Retry => Duration::from_millis(400)..Duration::from_millis(500),
         }
     }
 
@@ -386,6 +430,46 @@ struct Progress {
 }
 
 impl<K: Keys> Pbft<K> {
+    /// What concerns replicas alone. Whoever only asks has nothing to say to it.
+    fn on_replica_message(
+        &self,
+        state: &mut State<Self>,
+        from: NodeId,
+        message: Message,
+        out: &mut Outbox<Self>,
+    ) {
+        if !self.is_replica(self.me) {
+            return;
+        }
+        let before = self.progress(state);
+        match message {
+            Message::Request(request) => self.on_request(state, from, request, out),
+            Message::Read(request) => self.on_read(state, request, out),
+            Message::PrePrepare { order, batch } => self.on_pre_prepare(state, order, batch, out),
+            Message::Prepare(prepare) => self.on_prepare(state, prepare, out),
+            Message::Commit(commit) => self.on_commit(state, commit, out),
+            Message::Answer(_) | Message::Reading(_) => {}
+            Message::Checkpoint(checkpoint) => self.on_checkpoint(state, checkpoint, out),
+            Message::ViewChange(change) => self.on_view_change(state, change, out),
+            Message::NewView(new_view) => self.on_new_view(state, new_view, out),
+            Message::Status {
+                view,
+                stance,
+                executed,
+            } => self.on_status(state, from, (view, stance), executed, out),
+            Message::State { stable, page } => self.on_state(state, from, stable, page, out),
+            Message::Fetch { checkpoint, index } => {
+                self.on_fetch(state, from, checkpoint, index, out);
+            }
+            Message::Page {
+                checkpoint,
+                index,
+                page,
+            } => self.on_page(state, from, checkpoint, index, page, out),
+        }
+        self.watch(&before, state, out);
+    }
+
     /// True if the node is a replica.
     fn is_replica(&self, node: NodeId) -> bool {
         self.sizes.replicas.contains(node)
@@ -437,7 +521,7 @@ impl<K: Keys> Pbft<K> {
         let is_replica = self.is_replica(self.me);
         Progress {
             waits: is_replica && waits,
-            lacks: is_replica && (waits || behind),
+            lacks: is_replica && (waits || behind || state.volatile.fetching.is_some()),
             in_vain: state.volatile.in_vain,
             view: durable.view,
             executed: durable.service.executed,
@@ -461,6 +545,8 @@ impl<K: Keys> Pbft<K> {
         match (before.lacks, after.lacks) {
             (false, true) => out.arm(Timer::Resend),
             (true, false) => out.disarm(Timer::Resend),
+            // What moves needs no repair yet.
+            (true, true) if moved => out.arm(Timer::Resend),
             (true, true) | (false, false) => {}
         }
     }

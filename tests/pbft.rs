@@ -7,10 +7,10 @@ use quorate::data::NodeSet;
 use quorate::kv::{Operation, Reply, Session};
 use quorate::machine::{Input, NodeId, Output, State, Step, boot, step};
 use quorate::pbft::{
-    Assignment, Batch, Call, Certificate, Checkpoint, Commit, Digest, Durable, Event, Keys, Kind,
-    Message, NewView, OPERATION_BYTES_MAX, Pbft, PrePrepare, Prepare, Proof, Refusal, Request,
-    Sequence, Service, Signature, Signed, Sizes, Stable, Stance, Statement, Timer, View,
-    ViewChange, Watermarks,
+    Assignment, BATCH_BYTES_MAX, Batch, Call, Certificate, Checkpoint, Commit, Digest, Durable,
+    Event, Keys, Kind, Message, NewView, OPERATION_BYTES_MAX, Page, Pbft, PrePrepare, Prepare,
+    Proof, Reads, Refusal, Request, Sequence, Service, Signature, Signed, Sizes, Stable, Stance,
+    Statement, Timer, View, ViewChange, Watermarks,
 };
 use quorate_models::laws::{self, Move};
 use quorate_models::pbft::{
@@ -19,6 +19,7 @@ use quorate_models::pbft::{
 };
 use quorate_models::testing::{audits, holds, refutes};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 #[test]
 fn promises_hold_in_one_view_when_the_primary_lies() {
@@ -83,6 +84,26 @@ fn clients_are_answered_rightly_when_a_backup_lies_to_them() {
 #[test]
 fn requests_are_executed_when_the_first_primary_is_silent() {
     holds("pbft", "silent-primary", 1_331);
+}
+
+#[test]
+fn reads_that_are_not_ordered_are_linearizable() {
+    holds("pbft", "reads", 24_733);
+}
+
+#[test]
+fn reads_that_no_quorum_answers_alike_are_ordered() {
+    holds("pbft", "reads-alone", 184_938);
+}
+
+#[test]
+fn linearizable_falls_with_one_reading_too_few() {
+    refutes("pbft", "few-readings", LINEARIZABLE);
+}
+
+#[test]
+fn linearizable_falls_when_reads_do_not_wait_for_what_is_prepared() {
+    refutes("pbft", "reads-at-once", LINEARIZABLE);
 }
 
 #[test]
@@ -323,9 +344,15 @@ fn two_quorums_share_an_honest_replica_and_one_is_there_without_the_traitors() {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Named(NodeId);
 
+/// A real one: what is told apart by it may be long.
+fn digest<T: Serialize>(value: &T) -> Digest {
+    let bytes = postcard::to_stdvec(value).expect("plain data has an encoding");
+    Digest(Sha256::digest(bytes).into())
+}
+
 impl Keys for Named {
     fn digest<T: Serialize>(&self, value: &T) -> Digest {
-        Symbolic::Checked.digest(value)
+        digest(value)
     }
 
     fn sign<T: Statement>(&self, _: &T) -> Signature {
@@ -388,6 +415,8 @@ fn replica(me: u64) -> Pbft<Named> {
             window: 4,
         },
         batch_requests_max: 2,
+        orders_max: u64::MAX,
+        reads: Reads::Ordered,
     }
 }
 
@@ -405,9 +434,9 @@ fn increment(client: u64, serial: u64) -> Signed<Request> {
 }
 
 fn order(by: u64, sequence: u64, batch: &Batch) -> Message {
-    let digest = Symbolic::Checked.digest(batch);
+    let ordered = digest(batch);
     Message::PrePrepare {
-        order: signed(by, PrePrepare(assignment(0, sequence, digest))),
+        order: signed(by, PrePrepare(assignment(0, sequence, ordered))),
         batch: batch.clone(),
     }
 }
@@ -432,13 +461,13 @@ fn what_is_not_signed_by_who_is_said_to_have_said_it_changes_nothing_and_says_no
     let machine = replica(1);
     let state = boot(&machine, Durable::default()).state;
     let batch = Batch(vec![increment(9, 1)]);
-    let digest = Symbolic::Checked.digest(&batch);
+    let ordered = digest(&batch);
     let mut unsigned = increment(9, 1);
     unsigned.signature = Signature::default();
-    let mut forged = signed(0, PrePrepare(assignment(0, 1, digest)));
+    let mut forged = signed(0, PrePrepare(assignment(0, 1, ordered)));
     forged.signature = Signature(name(NodeId(2), Kind::PrePrepare));
     let (with_order, _) = hears(&machine, state.clone(), 0, order(0, 1, &batch));
-    let mut vote = signed(2, Prepare(assignment(0, 1, digest)));
+    let mut vote = signed(2, Prepare(assignment(0, 1, ordered)));
     vote.by = NodeId(3);
     for (before, message) in [
         (&state, Message::Request(unsigned.clone())),
@@ -509,6 +538,171 @@ fn a_primary_orders_what_waits_in_batches() {
     // The window of four is full: the fifth waits for a checkpoint.
     assert_eq!(ordered, [(1, 1), (2, 1), (3, 1), (4, 1)]);
     assert_eq!(state.volatile.pending.len(), 5);
+}
+
+/// A view change by this replica, with these certificates: view and digest, all of the first place.
+fn leaves(by: u64, view: u64, prepared: &[(u64, Digest)]) -> (NodeId, Signed<ViewChange>) {
+    let certificate = |(then, digest): &(u64, Digest)| Certificate {
+        assignment: assignment(*then, 1, *digest),
+        pre_prepare: Signature::default(),
+        prepares: Proof::default(),
+    };
+    let change = ViewChange {
+        view: View(view),
+        stable: None,
+        prepared: prepared.iter().map(certificate).collect(),
+    };
+    (NodeId(by), signed(by, change))
+}
+
+// Two wrong certificates that only a third view tells from right ones: it is not exhausted, so here are
+// its two moments.
+
+#[test]
+fn of_two_certificates_of_a_place_the_later_view_counts_whoever_shows_it() {
+    let machine = replica(2);
+    let (early, late) = (Digest([1; 32]), Digest([2; 32]));
+    for shows in [[0, 1, 3], [3, 1, 0], [1, 0, 3]] {
+        let [one, other, nobody] = shows;
+        let changes = [
+            leaves(one, 2, &[(0, early)]),
+            leaves(other, 2, &[(1, late)]),
+            leaves(nobody, 2, &[]),
+        ];
+        let (_, obliged) = machine.obligations(&changes.into_iter().collect());
+        assert_eq!(obliged, [(Sequence(1), late)]);
+    }
+}
+
+#[test]
+fn what_was_prepared_is_carried_through_views_in_which_nothing_was() {
+    let machine = replica(1);
+    let state = boot(&machine, Durable::default()).state;
+    let batch = Batch(vec![increment(9, 1)]);
+    let ordered = digest(&batch);
+    let vote = |by| Message::Prepare(signed(by, Prepare(assignment(0, 1, ordered))));
+    let (state, _) = hears(&machine, state, 0, order(0, 1, &batch));
+    let (mut state, _) = hears(&machine, state, 2, vote(2));
+    for view in 1..=3 {
+        let in_vain = state.volatile.in_vain;
+        let Step {
+            state: next,
+            sealed,
+        } = step(&machine, state, Input::Timer(Timer::Suspect { in_vain }));
+        state = next;
+        let outputs = sealed
+            .persist(|_| Ok::<(), ()>(()))
+            .expect("the disk is well");
+        let told = outputs.iter().find_map(|output| match output {
+            Output::Send {
+                message: Message::ViewChange(change),
+                ..
+            } => Some(&change.value),
+            Output::Send { .. } | Output::Arm(_) | Output::Disarm(_) | Output::Event(_) => None,
+        });
+        let told = told.expect("it leaves its view");
+        assert_eq!(told.view, View(view));
+        let [certificate] = told.prepared.as_slice() else {
+            panic!("what was prepared in the first view: {told:?}");
+        };
+        assert_eq!(certificate.assignment, assignment(0, 1, ordered));
+    }
+}
+
+#[test]
+fn batches_are_bounded_whoever_orders_them() {
+    let machine = replica(1);
+    let state = boot(&machine, Durable::default()).state;
+    let three = Batch(vec![increment(7, 1), increment(8, 1), increment(9, 1)]);
+    let (after, said) = hears(&machine, state.clone(), 0, order(0, 1, &three));
+    assert!(after == state && said.is_empty(), "two at most");
+    let put = |client, bytes| {
+        let session = Session {
+            client: 0,
+            serial: 1,
+        };
+        let operation = Operation::Put {
+            key: "x".into(),
+            value: "v".repeat(bytes),
+        };
+        signed(client, Request { session, operation })
+    };
+    let large = put(9, BATCH_BYTES_MAX);
+    let large = order(0, 1, &Batch(vec![large]));
+    let (after, said) = hears(&machine, state.clone(), 0, large);
+    assert!(after == state && said.is_empty(), "so many bytes at most");
+    let large = Message::Request(put(9, OPERATION_BYTES_MAX));
+    let (after, said) = hears(&machine, state.clone(), 9, large);
+    assert!(
+        after == state && said.is_empty(),
+        "it is passed on to nobody"
+    );
+    // A primary fills a batch as far as it may be filled.
+    let primary = Pbft {
+        batch_requests_max: 20,
+        ..replica(0)
+    };
+    let mut state = boot(&primary, Durable::default()).state;
+    let mut ordered = Vec::new();
+    // The window of four is used up by the first four; the others wait for it to move.
+    for client in 10..30 {
+        let request = Message::Request(put(client, 4_000));
+        let (after, _) = hears(&primary, state, client, request);
+        state = after;
+    }
+    assert_eq!(state.volatile.pending.len(), 20);
+    state.durable.slots = Durable::default().slots;
+    state.durable.view = View(4);
+    let (_, said) = hears(&primary, state, 30, Message::Request(put(30, 4_000)));
+    for output in said {
+        if let Output::Send {
+            to: NodeId(1),
+            message: Message::PrePrepare { batch, .. },
+        } = output
+        {
+            ordered.push(batch.0.len());
+        }
+    }
+    assert_eq!(ordered, [8, 8, 5], "of 4,001 bytes, eight fit 32 KiB");
+}
+
+#[test]
+fn what_arrives_while_a_batch_is_agreed_on_is_ordered_together() {
+    let machine = Pbft {
+        batch_requests_max: 8,
+        orders_max: 1,
+        ..replica(0)
+    };
+    let mut state = boot(&machine, Durable::default()).state;
+    let mut ordered = Vec::new();
+    let mut tell = |state, from, message| {
+        let (after, outputs) = hears(&machine, state, from, message);
+        for output in outputs {
+            if let Output::Send {
+                to: NodeId(1),
+                message: Message::PrePrepare { order, batch },
+            } = output
+            {
+                ordered.push((order.value.0, batch.0.len()));
+            }
+        }
+        after
+    };
+    for client in 10..15 {
+        state = tell(state, client, Message::Request(increment(client, 1)));
+    }
+    let first = Batch(vec![increment(10, 1)]);
+    let one = assignment(0, 1, digest(&first));
+    for by in [1, 2] {
+        state = tell(state, by, Message::Prepare(signed(by, Prepare(one))));
+        state = tell(state, by, Message::Commit(signed(by, Commit(one))));
+    }
+    assert_eq!(state.durable.service.executed, Sequence(1));
+    let sizes: Vec<_> = ordered
+        .iter()
+        .map(|(one, size)| (one.sequence.0, *size))
+        .collect();
+    assert_eq!(sizes, [(1, 1), (2, 4)]);
 }
 
 #[test]
@@ -603,13 +797,14 @@ fn messages() -> impl Strategy<Value = Message> {
         Batch(vec![request(5, 1)]),
         Batch(vec![request(6, 1)]),
     ]);
-    let services = (0_u64..5).prop_map(|executed| Service {
+    let pages = (0_u64..5).prop_map(|executed| Page {
         executed: Sequence(executed),
-        ..Service::default()
+        entries: Vec::new(),
+        rest: None,
     });
-    let checkpoint = |service: &Service| Checkpoint {
-        sequence: service.executed,
-        digest: Symbolic::Checked.digest(service),
+    let checkpoint = |page: &Page| Checkpoint {
+        sequence: page.executed,
+        digest: Symbolic::Checked.digest(page),
     };
     prop_oneof![
         (4_u64..7, 0_u64..3).prop_map(|(client, serial)| Message::Request(request(client, serial))),
@@ -621,8 +816,21 @@ fn messages() -> impl Strategy<Value = Message> {
         (0_u64..5, assignments())
             .prop_map(|(by, one)| Message::Prepare(symbolic(by, Prepare(one)))),
         (0_u64..5, assignments()).prop_map(|(by, one)| Message::Commit(symbolic(by, Commit(one)))),
-        (0_u64..5, services.clone()).prop_map(move |(by, service)| {
-            Message::Checkpoint(symbolic(by, checkpoint(&service)))
+        (0_u64..5, pages.clone())
+            .prop_map(move |(by, page)| { Message::Checkpoint(symbolic(by, checkpoint(&page))) }),
+        (4_u64..7, 0_u64..3).prop_map(|(client, serial)| {
+            let mut read = request(client, serial);
+            read.value.operation = Operation::Get { key: "x".into() };
+            Message::Read(read)
+        }),
+        (0_u64..3, pages.clone()).prop_map(move |(index, page)| Message::Fetch {
+            checkpoint: checkpoint(&page),
+            index,
+        }),
+        (0_u64..3, pages.clone()).prop_map(move |(index, page)| Message::Page {
+            checkpoint: checkpoint(&page),
+            index,
+            page,
         }),
         changes().prop_map(Message::ViewChange),
         (vec(changes(), 3), vec(assignments(), 0..2)).prop_map(|(changes, orders)| {
@@ -649,12 +857,12 @@ fn messages() -> impl Strategy<Value = Message> {
             },
             executed: Sequence(executed),
         }),
-        services.prop_map(move |service| Message::State {
+        pages.prop_map(move |page| Message::State {
             stable: Stable {
-                checkpoint: checkpoint(&service),
+                checkpoint: checkpoint(&page),
                 proof: convincing(),
             },
-            service,
+            page,
         }),
     ]
 }
@@ -690,6 +898,8 @@ proptest! {
             keys: Symbolic::Checked,
             watermarks: Watermarks { interval: 1, window: 2 },
             batch_requests_max,
+            orders_max: u64::from(batch_requests_max),
+            reads: if me % 2 == 0 { Reads::Ordered } else { Reads::Optimistic },
         };
         laws::check(&machine, moves);
     }

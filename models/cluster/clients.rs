@@ -74,7 +74,7 @@ impl<M: Served> Simulation<M> {
                 4..6 => self.swap(client, key),
                 _ => Command::Get { key },
             },
-            Protocol::Raft => match draw {
+            Protocol::Raft | Protocol::Pbft => match draw {
                 0..3 => self.set(&key),
                 3 => self.swap(client, key),
                 4 => Command::Delete { key },

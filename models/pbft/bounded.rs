@@ -145,14 +145,19 @@ impl<M: Twin<Pbft<Symbolic>>> Bounded<M> {
                     && change.value.view == durable.view
                     && self.sizes.primary(durable.view) == self.me
             }
-            Message::Status { .. } => false,
+            // Safety's clients do not read: they order.
+            Message::Status { .. }
+            | Message::Read(_)
+            | Message::Reading(_)
+            | Message::Fetch { .. } => false,
             Message::PrePrepare { .. }
             | Message::Prepare(_)
             | Message::Commit(_)
             | Message::Answer(_)
             | Message::Checkpoint(_)
             | Message::NewView(_)
-            | Message::State { .. } => true,
+            | Message::State { .. }
+            | Message::Page { .. } => true,
         }
     }
 

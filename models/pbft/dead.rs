@@ -118,7 +118,22 @@ impl Rules {
                         || waiting.answers.get(&answer.by) == Some(&answer.value.reply)
                 })
             }
-            Message::Request(_) | Message::Status { .. } => false,
+            Message::Reading(reading) => {
+                let session = reading.value.0.session;
+                let Some(counted) = counted else {
+                    return false;
+                };
+                let waiting = counted.waiting.get(&session.client);
+                waiting.is_none_or(|waiting| {
+                    waiting.request.value.session != session
+                        || waiting.readings.get(&reading.by) == Some(&reading.value.0.reply)
+                })
+            }
+            Message::Request(_)
+            | Message::Read(_)
+            | Message::Status { .. }
+            | Message::Fetch { .. }
+            | Message::Page { .. } => false,
         }
     }
 
@@ -133,11 +148,15 @@ impl Rules {
                 .contains(self.sizes.primary(change.value.view)),
             Message::Checkpoint(_) => !self.checkpoints,
             Message::Request(_)
+            | Message::Read(_)
             | Message::Commit(_)
             | Message::Answer(_)
+            | Message::Reading(_)
             | Message::NewView(_)
             | Message::Status { .. }
-            | Message::State { .. } => true,
+            | Message::State { .. }
+            | Message::Fetch { .. }
+            | Message::Page { .. } => true,
         }
     }
 }

@@ -14,10 +14,11 @@ use quorate::pbft::{
     Signature, Signed, Sizes, Stage, Timer, View, ViewChange, Volatile,
 };
 
+use super::clients::{Treason, clients, readers};
 use super::symbolic::{Symbolic, enough, forged};
 use super::{
     AGREEMENT, Bounded, EXECUTED, Forgery, IN_ORDER, LINEARIZABLE, ONE_STATE, Record, STABLE,
-    Setting, Treason, UNIQUE, VALIDITY, add, add_reply, clients, only, put, reduced, safety,
+    Setting, UNIQUE, VALIDITY, add, add_reply, get, only, put, reduced, safety,
 };
 use crate::catalogue::{Claimed, Exhibit};
 use crate::flaw::{boot, delegate};
@@ -74,6 +75,8 @@ pub(super) enum Flaw {
     NoRepair,
     /// If it waits for nothing, it takes no notice of those who wait in a later view.
     Content,
+    /// It answers a read from what it has executed, whatever it has prepared.
+    ReadsAtOnce,
 }
 
 impl Machine for Flawed {
@@ -107,9 +110,14 @@ impl Machine for Flawed {
         if self.mistakes(state, &mut message) {
             return;
         }
+        let hides = self.flaw == Flaw::ReadsAtOnce && matches!(message, Message::Read(_));
+        let hidden = hides.then(|| std::mem::take(&mut state.durable.certificates));
         self.act(state, out, |right, state, out| {
             right.on_message(state, from, message, out);
         });
+        if let Some(hidden) = hidden {
+            state.durable.certificates = hidden;
+        }
     }
 
     fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
@@ -235,8 +243,8 @@ impl Flawed {
                 each_change(&mut new_view.value, believe);
             }
             (Flaw::OrdersTrusted, Message::NewView(new_view)) => oblige(&mut new_view.value),
-            (Flaw::StateUnchecked, Message::State { stable, service }) => {
-                stable.checkpoint.digest = self.right.keys.digest(service);
+            (Flaw::StateUnchecked, Message::State { stable, page }) => {
+                stable.checkpoint.digest = self.right.keys.digest(page);
                 stable.proof = enough();
             }
             _ => {}
@@ -399,6 +407,24 @@ fn numbers() -> Vec<Box<dyn Exhibit>> {
                 |right| right,
             )
             .says("a client believes the first answer")
+        }),
+        Claimed::falls(LINEARIZABLE, 16, move || {
+            let setting = four(|sizes| sizes.readings = 2, 3, 1);
+            let lies = Treason::Lying(&[]);
+            readers("few-readings", &setting, &[add(), get()], lies, |right| {
+                right
+            })
+            .says("f + 1 equal answers are believed of a read that was not ordered")
+        }),
+        Claimed::falls(LINEARIZABLE, 18, || {
+            let setting = Setting::four(3, 1);
+            let lies = Treason::Answering(&[add_reply(1)]);
+            let flawed = |right| Flawed {
+                right,
+                flaw: Flaw::ReadsAtOnce,
+            };
+            readers("reads-at-once", &setting, &[add(), get()], lies, flawed)
+                .says("a read is answered though something is prepared and not executed")
         }),
     ]
 }

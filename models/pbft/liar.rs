@@ -17,7 +17,7 @@
 //! | view change | for each view; at each place no certificate, or any that there is |
 //! | new view | where it is the primary: any quorum of view changes, others' and its own in every form; with the orders that they oblige it to, any others being refused |
 //! | checkpoint | of every state that an honest replica signed, and one that nobody has |
-//! | answer | each reply to each request |
+//! | answer, reading | each reply listed, to each request |
 //!
 //! What it leaves out is refused by every honest replica at the first look, and so changes nothing:
 //! signatures of others that they did not make, certificates and quorums that are none, a new view whose
@@ -29,8 +29,8 @@ use quorate::data::{Map, NodeSet};
 use quorate::machine::NodeId;
 use quorate::pbft::{
     Answer, Assignment, Batch, Certificate, Checkpoint, Commit, Digest, Keys, Message, NewView,
-    Pbft, PrePrepare, Prepare, Proof, Reply, Request, Sequence, Service, Signature, Signed, Stable,
-    Statement, View, ViewChange,
+    Page, Pbft, PrePrepare, Prepare, Proof, Reading, Reply, Request, Sequence, Signature, Signed,
+    Stable, Statement, View, ViewChange,
 };
 
 use super::symbolic::{Symbolic, enough, forged};
@@ -64,8 +64,12 @@ pub struct Liar {
     pub(super) batches: Vec<Batch>,
     /// What replicas that lie answer, and whom.
     pub(super) replies: Vec<Reply>,
-    /// The clients that do not lie, and what they ask.
+    /// The clients that do not lie, and what they have ordered.
     pub(super) asked: Vec<(NodeId, Request)>,
+    /// What they read without having it ordered.
+    pub(super) read: Vec<(NodeId, Request)>,
+    /// What replicas that lie read for them.
+    pub(super) readings: Vec<Reply>,
     /// Whether it tries what nobody should believe.
     pub(super) forgery: Forgery,
 }
@@ -99,11 +103,15 @@ impl Heard {
                     by.insert(checkpoint.by);
                 }
                 Message::Request(_)
+                | Message::Read(_)
                 | Message::Commit(_)
                 | Message::Answer(_)
+                | Message::Reading(_)
                 | Message::NewView(_)
                 | Message::Status { .. }
-                | Message::State { .. } => {}
+                | Message::State { .. }
+                | Message::Fetch { .. }
+                | Message::Page { .. } => {}
             }
         }
         heard
@@ -135,16 +143,27 @@ impl<M: Twin<Pbft<Symbolic>>> Traitor<M> for Liar {
         let mut lies = self.to_everyone(said);
         for (client, request) in &self.asked {
             for reply in &self.replies {
-                let answer = Answer {
-                    view: View::default(),
-                    client: *client,
-                    session: request.session,
-                    reply: reply.clone(),
-                };
+                let answer = answer(*client, request, reply);
                 lies.push((*client, Message::Answer(self.signed(me, answer))));
             }
         }
+        for (client, request) in &self.read {
+            for reply in &self.readings {
+                let reading = Reading(answer(*client, request, reply));
+                lies.push((*client, Message::Reading(self.signed(me, reading))));
+            }
+        }
         lies
+    }
+}
+
+/// What a traitor would have a client believe.
+fn answer(client: NodeId, request: &Request, reply: &Reply) -> Answer {
+    Answer {
+        view: View::default(),
+        client,
+        session: request.session,
+        reply: reply.clone(),
     }
 }
 
@@ -395,11 +414,12 @@ impl Liar {
                 checkpoint,
                 proof: Proof::default(),
             };
-            let service = Service {
+            let page = Page {
                 executed: checkpoint.sequence,
-                ..Service::default()
+                entries: Vec::new(),
+                rest: None,
             };
-            said.push(Message::State { stable, service });
+            said.push(Message::State { stable, page });
         }
     }
 }

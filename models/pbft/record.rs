@@ -26,6 +26,8 @@ pub struct Record {
     /// What was prepared at each place in each view, first by anyone.
     prepared: Map<(View, Sequence), Digest>,
     broken: Breaches,
+    /// Who broke a promise first, and by what. Nobody, in a world whose promises hold.
+    because: Option<(NodeId, String)>,
 }
 
 impl fmt::Debug for Record {
@@ -42,6 +44,9 @@ impl fmt::Debug for Record {
         }
         for (sequence, batch) in &self.executed {
             write!(f, "; {batch:?} was executed at {sequence:?}")?;
+        }
+        if let Some((node, what)) = &self.because {
+            write!(f, "; but {node} {what}")?;
         }
         write!(f, "{}", self.broken)
     }
@@ -78,16 +83,31 @@ impl Record {
         })
     }
 
-    fn on_prepared(&mut self, assignment: Assignment) {
+    /// Remembers a breach, whose it is, and what. No name of a replica is in the words.
+    fn note(
+        &mut self,
+        broken: bool,
+        promise: &'static str,
+        node: NodeId,
+        what: impl FnOnce() -> String,
+    ) {
+        if broken && !self.broken.of(promise) {
+            self.because.get_or_insert_with(|| (node, what()));
+            self.broken.note(true, promise);
+        }
+    }
+
+    fn on_prepared(&mut self, node: NodeId, assignment: Assignment) {
         let Assignment {
             view,
             sequence,
             digest,
         } = assignment;
         let place = (view, sequence);
-        let first = self.prepared.entry_or_insert_with(place, || digest);
-        let other = *first != digest;
-        self.broken.note(other, UNIQUE);
+        let first = *self.prepared.entry_or_insert_with(place, || digest);
+        self.note(first != digest, UNIQUE, node, || {
+            format!("prepared {digest:?} at {sequence:?} in {view:?}")
+        });
     }
 
     fn on_executed(
@@ -99,16 +119,23 @@ impl Record {
     ) {
         let first = (self.executed).entry_or_insert_with(sequence, || batch.clone());
         let other = first != batch;
-        self.broken.note(other, AGREEMENT);
+        self.note(other, AGREEMENT, node, || {
+            format!("executed {batch:?} at {sequence:?}")
+        });
         let last = self.last.insert(node, sequence).unwrap_or_default();
-        self.broken.note(last.next() != sequence, IN_ORDER);
+        self.note(last.next() != sequence, IN_ORDER, node, || {
+            format!("executed nothing at {:?}", last.next())
+        });
         for request in effective {
-            let place = self.effects.entry_or_insert_with(*request, || sequence);
-            let twice = *place != sequence;
-            self.broken.note(twice, IN_ORDER);
+            let place = *self.effects.entry_or_insert_with(*request, || sequence);
+            self.note(place != sequence, IN_ORDER, node, || {
+                format!("did it at {sequence:?}, and it was done at {place:?}")
+            });
         }
         let signed = |batch: &Batch| batch.0.iter().all(|one| one.signature.0.is_empty());
-        self.broken.note(!signed(batch), VALIDITY);
+        self.note(!signed(batch), VALIDITY, node, || {
+            format!("executed {batch:?}, which its client did not sign")
+        });
     }
 }
 
@@ -123,7 +150,7 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Record {
 
     fn on_event(&mut self, node: NodeId, event: &Event) {
         match event {
-            Event::Prepared { assignment } => self.on_prepared(*assignment),
+            Event::Prepared { assignment } => self.on_prepared(node, *assignment),
             Event::Executed {
                 sequence,
                 batch,
@@ -141,8 +168,10 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Record {
 
     fn renamed(&self, names: &Renaming) -> Self {
         let last = self.last.iter().map(|(node, at)| (names.node(*node), *at));
+        let because = self.because.clone();
         Self {
             last: last.collect(),
+            because: because.map(|(node, what)| (names.node(node), what)),
             ..self.clone()
         }
     }
@@ -178,8 +207,22 @@ impl Default for Clients {
 
 impl fmt::Debug for Clients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.history.is_empty() {
+            return write!(f, "no client was answered or asked");
+        }
         let word = if self.linearizable { "" } else { "not " };
         write!(f, "clients saw {:?} ({word}linearizable)", self.history)
+    }
+}
+
+impl Clients {
+    /// True if a read returned.
+    pub(super) fn has_read(&self) -> bool {
+        let operations = self.history.operations();
+        let mut reads = operations
+            .iter()
+            .filter(|one| matches!(one.call, Operation::Get { .. }));
+        reads.any(|one| one.reply.is_some())
     }
 }
 

@@ -19,7 +19,7 @@ pub enum Symbolic {
 
 /// A signature that its alleged maker did not make.
 pub(super) fn forged() -> Signature {
-    Signature(vec![0xF0])
+    Signature(vec![0x0B, 0xAD])
 }
 
 /// That enough nodes signed. Which ones is not kept: a proof convinces everyone or nobody.

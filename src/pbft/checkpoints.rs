@@ -3,23 +3,16 @@
 use alloc::vec::Vec;
 
 use super::keys::{Keys, Signed};
-use super::log::{Durable, Service};
+use super::log::{Durable, Page, Service, Snapshot};
 use super::statements::{Checkpoint, Message, Sequence, Stable};
-use super::{Event, Pbft};
+use super::{Event, Fetching, Pbft};
 use crate::data::Map;
-use crate::machine::{Outbox, State};
+use crate::machine::{NodeId, Outbox, State};
 
 impl<K: Keys> Pbft<K> {
     /// True if the state at this place is a checkpoint.
     fn is_checkpoint(&self, sequence: Sequence) -> bool {
         sequence.0.checked_rem(self.watermarks.interval) == Some(0)
-    }
-
-    pub(super) fn checkpoint(&self, service: &Service) -> Checkpoint {
-        Checkpoint {
-            sequence: service.executed,
-            digest: self.keys.digest(service),
-        }
     }
 
     /// A batch was executed: every so often the replica vouches for what that made.
@@ -28,8 +21,9 @@ impl<K: Keys> Pbft<K> {
         if !self.is_checkpoint(service.executed) {
             return;
         }
-        let checkpoint = self.keys.signed(self.me, self.checkpoint(service));
-        (state.durable.snapshots).insert(service.executed, service.clone());
+        let snapshot = Snapshot::of(&self.keys, service.clone());
+        let checkpoint = self.keys.signed(self.me, snapshot.checkpoint());
+        (state.durable.snapshots).insert(service.executed, snapshot);
         out.broadcast(self.others(), &Message::Checkpoint(checkpoint.clone()));
         self.collect(state, checkpoint, out);
     }
@@ -84,7 +78,7 @@ impl<K: Keys> Pbft<K> {
             .map(|(by, vote)| (*by, vote.signature.clone()))
             .collect();
         let mine = state.durable.snapshots.get(&sequence);
-        let is_mine = mine.is_some_and(|service| self.checkpoint(service).digest == digest);
+        let is_mine = mine.is_some_and(|snapshot| snapshot.checkpoint().digest == digest);
         if !is_mine || same.len() < self.sizes.checkpoints {
             return;
         }
@@ -137,24 +131,131 @@ impl<K: Keys> Pbft<K> {
     pub(super) fn on_state(
         &self,
         state: &mut State<Self>,
+        from: NodeId,
         stable: Stable,
-        service: Service,
+        page: Page,
         out: &mut Outbox<Self>,
     ) {
         let checkpoint = stable.checkpoint;
-        if checkpoint.sequence <= state.durable.service.executed {
-            return; // It is further.
+        if checkpoint.sequence <= Self::reached(state) {
+            return; // It is further, or is being sent as much.
         }
-        if self.checkpoint(&service) != checkpoint || !self.is_stable(&stable) {
+        if checkpoint.sequence < state.durable.low() {
+            return; // The watermark never falls: what was below it is forgotten.
+        }
+        let is_first = page.executed == checkpoint.sequence;
+        if !is_first || self.keys.digest(&page) != checkpoint.digest || !self.is_stable(&stable) {
             return; // Nobody vouched for that.
         }
-        state.durable.service = service.clone();
-        state.durable.snapshots.insert(checkpoint.sequence, service);
+        state.volatile.fetching = Some(Fetching {
+            stable,
+            service: Service::default(),
+            pages: 0,
+            next: checkpoint.digest,
+        });
+        self.take_page(state, from, page, out);
+    }
+
+    /// Another page of the state that it is being sent.
+    pub(super) fn on_page(
+        &self,
+        state: &mut State<Self>,
+        from: NodeId,
+        checkpoint: Checkpoint,
+        index: u64,
+        page: Page,
+        out: &mut Outbox<Self>,
+    ) {
+        let Some(fetching) = &state.volatile.fetching else {
+            return;
+        };
+        let is_next = fetching.stable.checkpoint == checkpoint && fetching.pages == index;
+        if is_next && self.keys.digest(&page) == fetching.next {
+            self.take_page(state, from, page, out);
+        }
+    }
+
+    /// A page is the one that was vouched for: with the last, the state is whole.
+    fn take_page(&self, state: &mut State<Self>, from: NodeId, page: Page, out: &mut Outbox<Self>) {
+        let Some(fetching) = &mut state.volatile.fetching else {
+            return;
+        };
+        let rest = page.rest;
+        fetching.service.add(page);
+        fetching.pages += 1;
+        if let Some(next) = rest {
+            fetching.next = next;
+            let (checkpoint, index) = (fetching.stable.checkpoint, fetching.pages);
+            return out.send(from, Message::Fetch { checkpoint, index });
+        }
+        let Some(Fetching {
+            stable, service, ..
+        }) = state.volatile.fetching.take()
+        else {
+            return;
+        };
+        let checkpoint = stable.checkpoint;
+        let low = state.durable.low();
+        if checkpoint.sequence <= state.durable.service.executed || checkpoint.sequence < low {
+            return; // It has got there by itself, or must go further.
+        }
+        let snapshot = Snapshot::of(&self.keys, service.clone());
+        state.durable.service = service;
+        (state.durable.snapshots).insert(checkpoint.sequence, snapshot);
         state.volatile.in_vain = 0;
         let service = &state.durable.service;
         (state.volatile.pending).retain(|_, request| !service.is_done(request));
         out.tell(Event::Transferred { checkpoint });
         self.stabilise(state, stable, out);
         self.execute(state, out);
+    }
+
+    /// The last place that it executed, or whose state it is being sent.
+    pub(super) fn reached(state: &State<Self>) -> Sequence {
+        let fetching = state.volatile.fetching.as_ref();
+        let fetching = fetching.map(|fetching| fetching.stable.checkpoint.sequence);
+        let executed = state.durable.service.executed;
+        fetching.map_or(executed, |place| place.max(executed))
+    }
+
+    /// Sends the state at the last stable checkpoint, if it is here: its first page.
+    pub(super) fn show_state(durable: &Durable, to: NodeId, out: &mut Outbox<Self>) {
+        if let Some(stable) = &durable.stable
+            && let Some(snapshot) = durable.snapshots.get(&stable.checkpoint.sequence)
+            && let Some(page) = snapshot.page(0)
+        {
+            let stable = stable.clone();
+            out.send(to, Message::State { stable, page });
+        }
+    }
+
+    /// Another replica asks for a page.
+    pub(super) fn on_fetch(
+        &self,
+        state: &State<Self>,
+        from: NodeId,
+        checkpoint: Checkpoint,
+        index: u64,
+        out: &mut Outbox<Self>,
+    ) {
+        if !self.is_replica(from) || from == self.me {
+            return;
+        }
+        let durable = &state.durable;
+        let snapshot = durable.snapshots.get(&checkpoint.sequence);
+        let page = snapshot
+            .filter(|snapshot| snapshot.checkpoint() == checkpoint)
+            .and_then(|snapshot| snapshot.page(index));
+        if let Some(page) = page {
+            let message = Message::Page {
+                checkpoint,
+                index,
+                page,
+            };
+            out.send(from, message);
+        } else if checkpoint.sequence < durable.low() {
+            // That state is gone; there is a later one.
+            Self::show_state(durable, from, out);
+        }
     }
 }

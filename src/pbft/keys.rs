@@ -34,16 +34,34 @@ impl Debug for Digest {
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Signature(pub Vec<u8>);
 
-/// As hexadecimal digits.
+/// The first bytes as hexadecimal digits, after a stroke; nothing, if it is empty.
 impl Debug for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        if !self.0.is_empty() {
+            f.write_char('/')?;
+        }
+        let first = self.0.iter().take(4);
+        first.copied().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
 /// Signatures of several nodes under one statement, each node once: transferable, whoever shows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Proof(pub Vec<(NodeId, Signature)>);
+
+/// Who signed. A checker's proof names nobody: it convinces, or it does not.
+impl Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_slice() {
+            [] => write!(f, "nobody"),
+            [(NodeId(u64::MAX), _)] => write!(f, "enough"),
+            signers => {
+                let names = signers.iter().map(|(by, _)| by);
+                f.debug_list().entries(names).finish()
+            }
+        }
+    }
+}
 
 /// Something that is signed. Kinds keep apart statements of one shape.
 pub trait Statement: Serialize {
@@ -58,6 +76,8 @@ pub enum Kind {
     Request,
     /// A replica answers.
     Answer,
+    /// A replica answers what it reads, unordered.
+    Reading,
     /// A primary orders.
     PrePrepare,
     /// A backup agrees.
@@ -86,15 +106,7 @@ pub struct Signed<T> {
 /// As in a sentence. A signature that is not empty is shown.
 impl<T: Debug> Debug for Signed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} by {}", self.value, self.by)?;
-        if !self.signature.0.is_empty() {
-            f.write_char('/')?;
-            let first = self.signature.0.iter().take(4);
-            first
-                .copied()
-                .try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        }
-        Ok(())
+        write!(f, "{:?} by {}{:?}", self.value, self.by, self.signature)
     }
 }
 

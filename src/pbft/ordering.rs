@@ -8,7 +8,7 @@ use super::statements::{
     Answer, Assignment, Batch, Certificate, Commit, Message, PrePrepare, Prepare, Request,
     Sequence, Stance,
 };
-use super::{Event, PENDING_MAX, Pbft, Votes};
+use super::{BATCH_BYTES_MAX, Event, OPERATION_BYTES_MAX, PENDING_MAX, Pbft, Votes};
 use crate::data::{Map, NodeSet};
 use crate::machine::{NodeId, Outbox, State};
 
@@ -21,7 +21,13 @@ impl<K: Keys> Pbft<K> {
         request: Signed<Request>,
         out: &mut Outbox<Self>,
     ) {
-        if !self.keys.is_genuine(&request) {
+        if OPERATION_BYTES_MAX < request.value.operation.bytes() {
+            return; // It would fit no batch.
+        }
+        let client = client(&request);
+        // What waits already was verified when it came.
+        let is_known = state.volatile.pending.get(&client) == Some(&request);
+        if !is_known && !self.keys.is_genuine(&request) {
             return;
         }
         let service = &state.durable.service;
@@ -30,7 +36,6 @@ impl<K: Keys> Pbft<K> {
             return self.answer(state, &request, out);
         }
         let pending = &mut state.volatile.pending;
-        let client = client(&request);
         let serial = request.value.session.serial;
         match pending.get(&client) {
             // The first of a client that lies wins: it asked two things by one name.
@@ -78,15 +83,24 @@ impl<K: Keys> Pbft<K> {
             let is_ordered =
                 |request: &&Signed<Request>| ordered.iter().any(|batch| batch.0.contains(request));
             let waiting = state.volatile.pending.values();
+            let mut bytes = 0;
             let requests: Vec<_> = waiting
                 .filter(|request| !is_ordered(request) && !durable.service.is_done(request))
                 .take(self.batch_requests_max as usize)
+                .take_while(|request| {
+                    bytes += request.value.operation.bytes();
+                    bytes <= BATCH_BYTES_MAX
+                })
                 .cloned()
                 .collect();
             let last = durable.slots.last().map(|(place, _)| *place);
             let sequence = last.unwrap_or_default().max(durable.low()).next();
             if requests.is_empty() || !self.is_within(durable.low(), sequence) {
                 return;
+            }
+            let executed = durable.service.executed.0;
+            if executed.saturating_add(self.orders_max) < sequence.0 {
+                return; // What waits is ordered together once the others are done.
             }
             let batch = Batch(requests);
             let order = PrePrepare(Assignment {
@@ -104,8 +118,13 @@ impl<K: Keys> Pbft<K> {
         }
     }
 
-    /// True if every request was signed by who is said to ask, and none is there twice.
+    /// True if every request was signed by who is said to ask, none is there twice, and all together are
+    /// no more than a primary may order at once.
     fn is_well_formed(&self, batch: &Batch) -> bool {
+        let bytes = batch.0.iter().map(|one| one.value.operation.bytes());
+        if (self.batch_requests_max as usize) < batch.0.len() || BATCH_BYTES_MAX < bytes.sum() {
+            return false;
+        }
         let mut clients: Vec<_> = batch.0.iter().map(client).collect();
         clients.sort_unstable();
         clients.dedup();
@@ -206,6 +225,10 @@ impl<K: Keys> Pbft<K> {
         if slot.stage != Stage::PrePrepared || !is_backup || prepare.by == self.me {
             return;
         }
+        let votes = state.volatile.votes.get(&vote.sequence);
+        if votes.is_some_and(|votes| votes.prepares.contains_key(&prepare.by)) {
+            return; // It was counted.
+        }
         if !self.keys.is_genuine(&prepare) {
             return;
         }
@@ -222,6 +245,10 @@ impl<K: Keys> Pbft<K> {
         out: &mut Outbox<Self>,
     ) {
         let vote = commit.value.0;
+        let votes = state.volatile.votes.get(&vote.sequence);
+        if votes.is_some_and(|votes| votes.commits.contains(commit.by)) {
+            return; // It was counted.
+        }
         if Self::slot_of(&state.durable, &vote).is_none()
             || !self.is_replica(commit.by)
             || commit.by == self.me
@@ -312,6 +339,7 @@ impl<K: Keys> Pbft<K> {
 
     /// §4.2: "each replica executes the operation … after all requests with lower sequence numbers".
     pub(super) fn execute(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
+        let before = state.durable.service.executed;
         while let Some((sequence, batch)) = self.ready(&state.durable) {
             let mut effective = Vec::new();
             state.durable.service.executed = sequence;
@@ -330,6 +358,10 @@ impl<K: Keys> Pbft<K> {
                 effective,
             });
             self.take_checkpoint(state, out);
+        }
+        self.answer_reads(state, out);
+        if before < state.durable.service.executed {
+            self.order(state, out);
         }
     }
 

@@ -1,4 +1,7 @@
 //! Repair: whoever waits says how far it is, and is sent what it lacks (thesis §5.2).
+//!
+//! Each time that is little, whatever it lacks: repair must not drown what it repairs. Who lacks more
+//! asks again, from where it then is.
 
 use super::Pbft;
 use alloc::vec::Vec;
@@ -8,40 +11,50 @@ use super::log::{Durable, Stage};
 use super::statements::{Commit, Message, Prepare, Sequence, Stance, View};
 use crate::machine::{NodeId, Outbox, State};
 
+/// Of how many places a replica sends what it said, each time.
+const PLACES_MAX: usize = 8;
+/// How many requests it passes on again, each time.
+const REQUESTS_MAX: usize = 32;
+
 impl<K: Keys> Pbft<K> {
     /// What this replica waits for may have been lost.
     pub(super) fn resend(&self, state: &State<Self>, out: &mut Outbox<Self>) {
         let durable = &state.durable;
-        out.broadcast(self.others(), &Self::status(durable));
+        out.broadcast(self.others(), &Self::status(state));
+        if let Some(fetching) = &state.volatile.fetching {
+            let (checkpoint, index) = (fetching.stable.checkpoint, fetching.pages);
+            out.broadcast(self.others(), &Message::Fetch { checkpoint, index });
+        }
         if durable.stance == Stance::Changing {
             let change = self.view_change(durable);
             out.broadcast(self.others(), &Message::ViewChange(change));
         } else if !self.is_primary(durable) {
             // The primary may not have heard of what waits.
             let primary = self.sizes.primary(durable.view);
-            for request in state.volatile.pending.values() {
+            for request in state.volatile.pending.values().take(REQUESTS_MAX) {
                 out.send(primary, Message::Request(request.clone()));
             }
         }
-        for message in self.said(durable) {
+        // Who lacks a place that was executed here asks for itself.
+        for message in self.said(durable, durable.service.executed) {
             out.broadcast(self.others(), &message);
         }
     }
 
     /// How far this replica is.
-    fn status(durable: &Durable) -> Message {
+    fn status(state: &State<Self>) -> Message {
         Message::Status {
-            view: durable.view,
-            stance: durable.stance,
-            executed: durable.service.executed,
+            view: state.durable.view,
+            stance: state.durable.stance,
+            executed: Self::reached(state),
         }
     }
 
-    /// What this replica said of the places in its view. It has said nothing of a batch that it has not
-    /// seen.
-    fn said(&self, durable: &Durable) -> Vec<Message> {
+    /// What this replica said of the next places after `executed` in its view. It has said nothing of a
+    /// batch that it has not seen.
+    fn said(&self, durable: &Durable, executed: Sequence) -> Vec<Message> {
         let mut said = Vec::new();
-        for (place, slot) in &durable.slots {
+        for (place, slot) in durable.slots.range(executed.next()..).take(PLACES_MAX) {
             let Some((assignment, order, Some(batch))) = self.order_at(durable, *place) else {
                 continue;
             };
@@ -73,7 +86,7 @@ impl<K: Keys> Pbft<K> {
         let durable = &state.durable;
         if durable.view < view && durable.stance == Stance::Active {
             // It waits for nothing, and is needed there: it asks how that view began.
-            out.send(from, Self::status(durable));
+            out.send(from, Self::status(state));
         }
         if durable.stance == Stance::Changing && view <= durable.view {
             let change = self.view_change(durable);
@@ -85,22 +98,18 @@ impl<K: Keys> Pbft<K> {
         {
             out.send(from, Message::NewView(new_view.clone()));
         }
-        if let Some(stable) = &durable.stable
-            && executed < stable.checkpoint.sequence
-            && let Some(service) = durable.snapshots.get(&stable.checkpoint.sequence)
-        {
-            let (stable, service) = (stable.clone(), service.clone());
-            out.send(from, Message::State { stable, service });
+        if executed < durable.low() {
+            Self::show_state(durable, from, out);
         }
-        for (place, service) in durable.snapshots.range(durable.low().next()..) {
+        for (place, snapshot) in durable.snapshots.range(durable.low().next()..) {
             // It may be one short of a stable checkpoint.
-            debug_assert!(*place == service.executed, "a snapshot is of its place");
-            let checkpoint = self.checkpoint(service);
+            let checkpoint = snapshot.checkpoint();
+            debug_assert!(*place == checkpoint.sequence, "a snapshot is of its place");
             let checkpoint = self.keys.signed(self.me, checkpoint);
             out.send(from, Message::Checkpoint(checkpoint));
         }
         if durable.stance == Stance::Active {
-            for message in self.said(durable) {
+            for message in self.said(durable, executed) {
                 out.send(from, message);
             }
         }

@@ -6,7 +6,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::keys::{Digest, Kind, Proof, Signature, Signed, Statement};
-use super::log::Service;
+use super::log::Page;
 use crate::data::Map;
 use crate::kv::{Operation, Reply, Session};
 use crate::machine::NodeId;
@@ -107,7 +107,7 @@ pub struct Prepare(pub Assignment);
 pub struct Commit(pub Assignment);
 
 /// ⟨REPLY, v, t, c, i, r⟩ (§4.1).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Answer {
     /// v: the replica's view, from which the client learns who the primary is.
     pub view: View,
@@ -119,17 +119,40 @@ pub struct Answer {
     pub reply: Reply,
 }
 
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            view,
+            client,
+            session,
+            reply,
+        } = self;
+        write!(f, "{reply:?} to {client}'s {session:?}, in {view:?}")
+    }
+}
+
+/// What a replica answers to a request that only reads, before it is ordered (§5.1.3). It is another
+/// statement than [`Answer`]: fewer equal answers are believed of what was ordered.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Reading(pub Answer);
+
 /// ⟨CHECKPOINT, n, d, i⟩ (§4.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// n: the last place that the state reflects.
     pub sequence: Sequence,
-    /// d: the digest of the state.
+    /// d: the digest of the state, which is that of its first [`Page`].
     pub digest: Digest,
 }
 
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "state {:?} at {:?}", self.digest, self.sequence)
+    }
+}
+
 /// A checkpoint that a quorum vouches for (§4.3).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Stable {
     /// Which.
     pub checkpoint: Checkpoint,
@@ -137,8 +160,14 @@ pub struct Stable {
     pub proof: Proof,
 }
 
+impl fmt::Debug for Stable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, vouched for by {:?}", self.checkpoint, self.proof)
+    }
+}
+
 /// That a batch was prepared: the set P of §4.4 is made of these.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Certificate {
     /// What was prepared.
     pub assignment: Assignment,
@@ -148,8 +177,20 @@ pub struct Certificate {
     pub prepares: Proof,
 }
 
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            assignment,
+            pre_prepare,
+            prepares,
+        } = self;
+        write!(f, "{assignment:?}, ordered{pre_prepare:?}")?;
+        write!(f, " and prepared by {prepares:?}")
+    }
+}
+
 /// ⟨VIEW-CHANGE, v, n, C, P, i⟩ (§4.4).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ViewChange {
     /// v: the view it would move to.
     pub view: View,
@@ -159,8 +200,29 @@ pub struct ViewChange {
     pub prepared: Vec<Certificate>,
 }
 
+impl fmt::Debug for ViewChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "to {:?} with {:?}", self.view, Known(self))
+    }
+}
+
+/// What a view change says of the past.
+struct Known<'a>(&'a ViewChange);
+
+impl fmt::Debug for Known<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(stable) = &self.0.stable {
+            write!(f, "{stable:?}, and ")?;
+        }
+        match self.0.prepared.as_slice() {
+            [] => write!(f, "nothing prepared"),
+            prepared => write!(f, "{prepared:?}"),
+        }
+    }
+}
+
 /// ⟨NEW-VIEW, v, V, O⟩ (§4.4).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NewView {
     /// v: the view that begins.
     pub view: View,
@@ -170,11 +232,36 @@ pub struct NewView {
     pub pre_prepares: Vec<(Assignment, Signature)>,
 }
 
+impl fmt::Debug for NewView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.view)?;
+        let separators = core::iter::once(" because").chain(core::iter::repeat(","));
+        for (change, separator) in self.changes.values().zip(separators) {
+            write!(
+                f,
+                "{separator} {} left with {:?}",
+                change.by,
+                Known(&change.value)
+            )?;
+        }
+        match self.pre_prepares.as_slice() {
+            [] => write!(f, "; so nothing is ordered"),
+            orders => {
+                let orders: Vec<_> = orders.iter().map(|(order, _)| order).collect();
+                write!(f, "; so {orders:?} is ordered")
+            }
+        }
+    }
+}
+
 impl Statement for Request {
     const KIND: Kind = Kind::Request;
 }
 impl Statement for Answer {
     const KIND: Kind = Kind::Answer;
+}
+impl Statement for Reading {
+    const KIND: Kind = Kind::Reading;
 }
 impl Statement for PrePrepare {
     const KIND: Kind = Kind::PrePrepare;
@@ -196,10 +283,16 @@ impl Statement for NewView {
 }
 
 /// What travels. Whoever sends it, it counts as said by who signed it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+///
+/// Each is bounded: a request by [`super::OPERATION_BYTES_MAX`], an order by
+/// [`super::BATCH_BYTES_MAX`], what speaks of places by the window between the watermarks, and a state
+/// travels in pages of at most [`super::PAGE_BYTES_MAX`].
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Message {
     /// A client's request, from it or passed on.
     Request(Signed<Request>),
+    /// A client's request that only reads: it need not be ordered (§5.1.3).
+    Read(Signed<Request>),
     /// The primary orders a batch.
     PrePrepare {
         /// The order.
@@ -213,6 +306,8 @@ pub enum Message {
     Commit(Signed<Commit>),
     /// A replica tells a client what came of its request.
     Answer(Signed<Answer>),
+    /// A replica tells a client what it reads.
+    Reading(Signed<Reading>),
     /// A replica vouches for its state.
     Checkpoint(Signed<Checkpoint>),
     /// A replica leaves its view.
@@ -225,16 +320,74 @@ pub enum Message {
         view: View,
         /// Whether it is in it.
         stance: Stance,
-        /// The last place that it executed.
+        /// The last place that it executed, or whose state it is being sent.
         executed: Sequence,
     },
-    /// A state that a quorum vouched for, for a replica that was left behind (§4.6.2).
+    /// A state that a quorum vouched for, for a replica that was left behind (§4.6.2): its first page.
     State {
         /// Which, and why it is believed.
         stable: Stable,
-        /// The state.
-        service: Service,
+        /// The page whose digest is that of the state.
+        page: Page,
     },
+    /// That replica asks for another page of it.
+    Fetch {
+        /// Of which state.
+        checkpoint: Checkpoint,
+        /// Which page; the first is 0.
+        index: u64,
+    },
+    /// Another page.
+    Page {
+        /// Of which state.
+        checkpoint: Checkpoint,
+        /// Which page.
+        index: u64,
+        /// It, of which the page before has the digest.
+        page: Page,
+    },
+}
+
+/// As in a sentence.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request(request) => write!(f, "Request {request:?}"),
+            Self::Read(request) => write!(f, "Read {request:?}"),
+            Self::PrePrepare { order, batch } => {
+                let signed = signed(order, order.value.0);
+                write!(f, "PrePrepare {signed:?}: it is {batch:?}")
+            }
+            Self::Prepare(prepare) => write!(f, "Prepare {:?}", signed(prepare, prepare.value.0)),
+            Self::Commit(commit) => write!(f, "Commit {:?}", signed(commit, commit.value.0)),
+            Self::Answer(answer) => write!(f, "Answer {answer:?}"),
+            Self::Reading(reading) => write!(f, "Reading {:?}", signed(reading, &reading.value.0)),
+            Self::Checkpoint(checkpoint) => write!(f, "Checkpoint {checkpoint:?}"),
+            Self::ViewChange(change) => write!(f, "ViewChange {change:?}"),
+            Self::NewView(new_view) => write!(f, "NewView {new_view:?}"),
+            Self::Status {
+                view,
+                stance,
+                executed,
+            } => write!(f, "Status {stance:?} in {view:?}, executed {executed:?}"),
+            Self::State { stable, page } => write!(f, "State {stable:?}: {page:?}"),
+            Self::Fetch { checkpoint, index } => write!(f, "Fetch page {index} of {checkpoint:?}"),
+            Self::Page {
+                checkpoint,
+                index,
+                page,
+            } => write!(f, "Page {index} of {checkpoint:?}: {page:?}"),
+        }
+    }
+}
+
+/// Another statement by the same, to be shown without the name of its kind.
+fn signed<T, U>(one: &Signed<T>, value: U) -> Signed<U> {
+    Signed {
+        by: one.by,
+        value,
+        signature: one.signature.clone(),
+    }
 }
 
 /// Whether a replica takes part in its view.

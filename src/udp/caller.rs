@@ -112,6 +112,7 @@ impl Policy {
         let memory = match protocol {
             Protocol::Raft => Memory::Sessions,
             Protocol::Register
+            | Protocol::Pbft
             | Protocol::Store
             | Protocol::CapCp
             | Protocol::CapAp

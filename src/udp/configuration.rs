@@ -10,6 +10,10 @@
 //! read_quorum = 2            # if not a majority
 //! write_quorum = 2
 //! reads = "atomic"           # or "regular": faster, and weaker
+//! key = "/etc/quorate/n0"    # pbft: the file of this node's secret, made by `quorate keygen`
+//! public_keys = [            # pbft: what that printed, for each member
+//!     { id = 0, key = "8f40…" },
+//! ]
 //! snapshot_entries = 10000   # after how many entries raft compacts its log
 //! spares = []                # members of raft that are none at first: see `quorate client members`
 //! members = [
@@ -29,14 +33,16 @@ use core::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::keys::{KeyError, KeyRing, PublicKey};
 use super::port::MEMBERS_MAX;
-use super::served::Served;
+use super::served::{Served, pbft};
 use super::std;
 use crate::causal::Causal;
 use crate::data::NodeSet;
 use crate::gossip::{self, Gossip};
 use crate::machine::NodeId;
 use crate::membership::Membership;
+use crate::pbft::Pbft;
 use crate::quorum::{QuorumError, Quorums};
 use crate::raft::Raft;
 use crate::register::{Reads, Register};
@@ -53,6 +59,8 @@ pub enum Protocol {
     Register,
     /// Raft.
     Raft,
+    /// Practical Byzantine fault tolerance.
+    Pbft,
     /// The strong store.
     Store,
     /// The CAP store, consistent.
@@ -69,9 +77,10 @@ pub enum Protocol {
 
 impl Protocol {
     /// All of them, that of who does not say first.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Register,
         Self::Raft,
+        Self::Pbft,
         Self::Store,
         Self::CapCp,
         Self::CapAp,
@@ -97,6 +106,7 @@ impl Protocol {
         match self {
             Self::Register => Register::NAME,
             Self::Raft => Raft::NAME,
+            Self::Pbft => <Pbft<KeyRing>>::NAME,
             Self::Store => Store::NAME,
             Self::CapCp => "cap-cp",
             Self::CapAp => "cap-ap",
@@ -116,6 +126,7 @@ impl Protocol {
             | Self::CapAp
             | Self::Causal => 1..=64,
             Self::Gossip => 1..=gossip::MEMBERS_MAX,
+            Self::Pbft => pbft::MEMBERS_MIN..=pbft::MEMBERS_MAX,
             // One that may run the service, the authority, and the resource.
             Self::Membership => 3..=64,
         }
@@ -151,8 +162,22 @@ pub struct Settings {
     pub write_quorum: Option<usize>,
     /// What a get promises: `atomic` or `regular`.
     pub reads: Option<String>,
+    /// The file of this node's secret key.
+    pub key: Option<PathBuf>,
+    /// Everyone's public keys.
+    pub public_keys: Option<Vec<PublicKeyOf>>,
     /// After how many entries raft compacts its log.
     pub snapshot_entries: Option<u32>,
+}
+
+/// A member's public key, as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublicKeyOf {
+    /// The member's number.
+    pub id: u64,
+    /// 64 hexadecimal digits.
+    pub key: String,
 }
 
 /// One member, as it is written.
@@ -185,6 +210,8 @@ pub struct Cluster {
     pub spares: NodeSet,
     /// What a get promises.
     pub reads: Reads,
+    /// The members' public keys, as far as they are given.
+    pub public_keys: BTreeMap<NodeId, PublicKey>,
     /// After how many entries raft compacts its log; not 0.
     pub snapshot_entries: u32,
 }
@@ -200,6 +227,8 @@ pub struct Place {
     pub admin: Option<SocketAddr>,
     /// Where its journal is.
     pub data: PathBuf,
+    /// Where its secret key is, if it has one.
+    pub key: Option<PathBuf>,
 }
 
 /// What is wrong with the settings. Nothing was started.
@@ -257,6 +286,23 @@ pub enum ConfigurationError {
     },
     /// The sizes make no quorum system.
     Quorum(QuorumError),
+    /// A key is of no use.
+    Key(KeyError),
+    /// A member has no public key, and the protocol needs one of each.
+    MissingPublicKey(NodeId),
+    /// Two members have one public key.
+    DuplicatePublicKey(NodeId, NodeId),
+    /// This node's secret is not the one whose public key the others know.
+    WrongKey {
+        /// This node.
+        node: NodeId,
+        /// The file.
+        path: PathBuf,
+        /// The public key of what is in it.
+        public: PublicKey,
+    },
+    /// The protocol needs members with numbers from 0 on, and nobody has this one.
+    NotConsecutive(NodeId),
 }
 
 impl fmt::Display for ConfigurationError {
@@ -309,7 +355,7 @@ impl fmt::Display for ConfigurationError {
             ),
             Self::NotAMember(id) => write!(
                 f,
-                "this node's id {id} is not among the members: list it, or set `id` to one of them"
+                "the id {id} is not among the members: list it, or set `id` to one of them"
             ),
             Self::UnknownSpare(id) => write!(
                 f,
@@ -333,6 +379,28 @@ impl fmt::Display for ConfigurationError {
             Self::Quorum(error) => write!(
                 f,
                 "{error} (set `members`, `read_quorum` and `write_quorum`)"
+            ),
+            Self::Key(error) => error.fmt(f),
+            Self::MissingPublicKey(node) => write!(
+                f,
+                "{node} has no public key: give what `quorate keygen` printed for it in \
+                 `public_keys`, or by --public-key {}=...",
+                node.0
+            ),
+            Self::DuplicatePublicKey(one, other) => write!(
+                f,
+                "{one} and {other} have one public key: give each its own, or either can speak as \
+                 both"
+            ),
+            Self::WrongKey { node, path, public } => write!(
+                f,
+                "the secret in {} is not that of {node}: its public key is {public}",
+                path.display()
+            ),
+            Self::NotConsecutive(node) => write!(
+                f,
+                "no member has the id {}: number them from 0 without a gap, for so they take turns",
+                node.0
             ),
         }
     }
@@ -374,6 +442,8 @@ impl Settings {
             read_quorum: self.read_quorum.or(others.read_quorum),
             write_quorum: self.write_quorum.or(others.write_quorum),
             reads: self.reads.or(others.reads),
+            key: self.key.or(others.key),
+            public_keys: self.public_keys.or(others.public_keys),
             snapshot_entries: self.snapshot_entries.or(others.snapshot_entries),
         }
     }
@@ -409,6 +479,7 @@ impl Settings {
             Some("regular") => Reads::Regular,
             Some(other) => return Err(ConfigurationError::UnknownReads(other.into())),
         };
+        let public_keys = self.public_keys(&members)?;
         Ok(Cluster {
             id,
             protocol,
@@ -417,6 +488,7 @@ impl Settings {
             quorums,
             spares,
             reads,
+            public_keys,
             snapshot_entries: self.snapshot_entries.unwrap_or(SNAPSHOT_ENTRIES).max(1),
         })
     }
@@ -436,6 +508,7 @@ impl Settings {
         match protocol {
             Protocol::Raft => {}
             Protocol::Register
+            | Protocol::Pbft
             | Protocol::Store
             | Protocol::CapCp
             | Protocol::CapAp
@@ -480,12 +553,35 @@ impl Settings {
             None => None,
             Some(admin) => Some(address("`admin`", admin)?),
         };
+        let key = self.key.clone();
         Ok(Place {
             node,
             listen,
             admin,
             data,
+            key,
         })
+    }
+
+    fn public_keys(
+        &self,
+        members: &BTreeMap<NodeId, SocketAddr>,
+    ) -> Result<BTreeMap<NodeId, PublicKey>, ConfigurationError> {
+        let mut keys: BTreeMap<NodeId, PublicKey> = BTreeMap::new();
+        for PublicKeyOf { id, key } in self.public_keys.as_deref().unwrap_or_default() {
+            let node = NodeId(*id);
+            if !members.contains_key(&node) {
+                return Err(ConfigurationError::NotAMember(*id));
+            }
+            let key: PublicKey = key.parse().map_err(ConfigurationError::Key)?;
+            if let Some((other, _)) = keys.iter().find(|(_, known)| **known == key) {
+                return Err(ConfigurationError::DuplicatePublicKey(*other, node));
+            }
+            if keys.insert(node, key).is_some() {
+                return Err(ConfigurationError::DuplicateId(*id));
+            }
+        }
+        Ok(keys)
     }
 
     /// Once the members are known to be well.

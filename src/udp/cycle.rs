@@ -190,7 +190,7 @@ impl<M: Machine, F: Flush<M>, S: Socket> Cycle<M, F, S> {
         for _ in 0..DATAGRAMS_PER_TURN_MAX {
             match self.ground.port.receive()? {
                 Received::Nothing => break,
-                Received::Dropped => {}
+                Received::Dropped | Received::Part => {}
                 Received::Message { from, message } => {
                     inputs.push(Input::Message { from, message });
                 }

@@ -48,7 +48,21 @@ impl<M: Served, F: Flush<M>, S: Socket> Member<M, F, S> {
         ground: Ground<F, S>,
         luck: Luck,
     ) -> Result<Self, Stop> {
-        let machine = M::machine(cluster, node);
+        Self::of(M::machine(cluster, node), node, durable, ground, luck)
+    }
+
+    /// The same, of a machine that has what only this member has, such as a key.
+    ///
+    /// # Errors
+    ///
+    /// If it must stop at once.
+    pub fn of(
+        machine: M,
+        node: NodeId,
+        durable: M::Durable,
+        ground: Ground<F, S>,
+        luck: Luck,
+    ) -> Result<Self, Stop> {
         Ok(Self {
             cycle: Cycle::boot(machine, node, durable, ground, luck.seed)?,
             desk: Desk::new(luck.unique),
@@ -192,7 +206,9 @@ impl<M: Served, F: Flush<M>, S: Socket> Member<M, F, S> {
         page.times("quorate_alarm_lateness_seconds", self.cycle.lateness());
         flush.metrics(&mut page);
         page.value("quorate_calls_waiting", "gauge", &[], self.desk.waiting());
+        let observed = self.cycle.machine().observed();
         let (numbers, words): (Vec<_>, Vec<_>) = (M::status(self.state()).into_iter())
+            .chain(observed)
             .partition(|(_, value)| value.parse::<u64>().is_ok());
         for (what, value) in numbers {
             page.value("quorate_state", "gauge", &[("what", what)], value);
@@ -216,7 +232,10 @@ impl<M: Served, F: Flush<M>, S: Socket> Member<M, F, S> {
         ];
         let counts = flush.status().into_iter().chain(counts);
         let counts = counts.map(|(what, count)| (what, count.to_string()));
-        let settings = M::status(self.state()).into_iter().chain(counts);
+        let settings = M::status(self.state()).into_iter();
+        let settings = settings
+            .chain(self.cycle.machine().observed())
+            .chain(counts);
         let lines = settings.map(|(what, value)| format!("{what}:{value}\r\n"));
         format!("# {}\r\n", M::NAME) + &lines.collect::<String>()
     }

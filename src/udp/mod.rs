@@ -10,13 +10,14 @@
 //! 2. [`cycle`]: the loop, on whatever socket and disk. It names no clock, no socket and no file, so
 //!    that three can drive it: [`serve`] on real ones, the models' simulator on those it makes up from
 //!    a seed, and [`recording`], which replays what a node heard.
-//! 3. [`wire`] and [`port`]: one datagram, and one socket with those who are behind it; [`compress`]:
-//!    what is long.
+//! 3. [`wire`], [`parts`] and [`port`]: one datagram, messages of several, and one socket with those who
+//!    are behind it; [`compress`]: what is long.
 //! 4. [`journal`]: what makes a change durable, and what refuses to forget; [`flush`]: its thread.
 //! 5. [`served`]: what each protocol tells the adapter; [`front`], [`resp`] and [`desk`]: clients on
 //!    TCP; [`member`]: the loop and the desk.
 //! 6. [`metrics`] and [`admin`]: what is counted, and who is told.
-//! 7. [`configuration`], [`serve`], [`client`], [`node`], [`caller`],
+//! 7. [`keys`]: who said what, where members may lie.
+//! 8. [`configuration`], [`serve`], [`client`], [`node`], [`caller`],
 //!    [`remote`], [`demo`]: the commands.
 //!
 //! # What it holds to
@@ -37,8 +38,8 @@
 //!
 //! Authentication and encryption: anyone who can send a datagram to a node, and who knows the
 //! cluster's id and terms, can speak as a client, and, from its address, as a member. So: a trusted
-//! network only. [`wire::Wire::seal`] and [`wire::Wire::open`] are where it will go. Messages
-//! larger than a datagram.
+//! network only. [`wire::Wire::seal`] and [`wire::Wire::open`] are where it will go. (PBFT needs none of
+//! it to be safe: it believes what is signed, whoever sends it.)
 
 extern crate std;
 
@@ -53,9 +54,11 @@ pub mod desk;
 pub mod flush;
 pub mod front;
 pub mod journal;
+pub mod keys;
 pub mod member;
 pub mod metrics;
 pub mod node;
+pub mod parts;
 pub mod port;
 pub mod recording;
 pub mod remote;

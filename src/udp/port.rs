@@ -11,8 +11,9 @@ use serde::de::DeserializeOwned;
 
 use super::Identity;
 use super::metrics::{Page, Types};
-use super::std;
-use super::wire::{DATAGRAM_BYTES_MAX, Refusal, Unsendable, Wire};
+use super::parts::{Joiner, Sender};
+use super::wire::{Content, DATAGRAM_BYTES_MAX, Refusal, Unsendable, Wire, decode};
+use super::{random, std};
 use crate::data::NodeSet;
 use crate::machine::NodeId;
 use alloc::sync::Arc;
@@ -43,8 +44,12 @@ pub struct Counters {
     pub messages_lost: u64,
     /// Messages to those whose address is not known, or no longer.
     pub messages_unaddressed: u64,
-    /// Messages too long for a datagram: a mistake of the machine.
+    /// Messages too long to send, in parts too: a mistake of the machine.
     pub messages_unsendable: u64,
+    /// Datagrams in with a part of a message.
+    pub parts_in: u64,
+    /// Datagrams out with a part of a message.
+    pub parts_out: u64,
     /// Messages in and out that were lost because someone asked for it.
     pub messages_cut: u64,
     /// Messages handed to the machine, by their type.
@@ -88,6 +93,13 @@ impl Counters {
             let count = self.dropped(refusal);
             page.value("quorate_datagrams_dropped_total", "counter", &labels, count);
         }
+        page.value(
+            "quorate_parts_received_total",
+            "counter",
+            &[],
+            self.parts_in,
+        );
+        page.value("quorate_parts_sent_total", "counter", &[], self.parts_out);
         page.value("quorate_turns_total", "counter", &[], self.turns);
         page.value("quorate_commits_total", "counter", &[], self.commits);
     }
@@ -130,6 +142,8 @@ pub enum Received<T> {
     Nothing,
     /// One that was dropped, and counted.
     Dropped,
+    /// A part of a message whose other parts are not there yet.
+    Part,
     /// A message.
     Message {
         /// Who sent it, as far as one can tell without authentication.
@@ -209,6 +223,9 @@ pub struct Port<S = Udp> {
     socket: S,
     cut: NodeSet,
     wire: Wire,
+    joiner: Joiner,
+    /// The number of the next message that goes in parts.
+    next: u64,
     me: NodeId,
     members: BTreeMap<NodeId, SocketAddr>,
     clients: Clients,
@@ -230,7 +247,11 @@ impl Port {
         members: BTreeMap<NodeId, SocketAddr>,
         clients_max: usize,
     ) -> io::Result<Self> {
-        Ok(Self::on(Udp::new(socket)?, identity, members, clients_max))
+        Ok(Self {
+            // So that what an earlier process sent is of no message of this one.
+            next: random()?,
+            ..Self::on(Udp::new(socket)?, identity, members, clients_max)
+        })
     }
 
     /// Waits until a datagram is there, someone wakes it, a signal arrives, or the time is over.
@@ -277,6 +298,8 @@ impl<S: Socket> Port<S> {
             socket,
             cut: NodeSet::default(),
             wire: Wire::new(identity),
+            joiner: Joiner::default(),
+            next: 0,
             me: identity.node,
             members,
             clients: Clients::new(clients_max),
@@ -309,18 +332,17 @@ impl<S: Socket> Port<S> {
             Err(error) => return Err(error),
         };
         self.counters.datagrams_in += 1;
-        let opened = self.wire.open(&buffer[..length]);
-        match opened.and_then(|(from, message)| self.admit(from, address).map(|()| (from, message)))
-        {
-            Ok((from, _)) if self.cut.contains(from) => {
+        match self.open(&buffer[..length], address) {
+            Ok(Some((from, _))) if self.cut.contains(from) => {
                 self.counters.messages_cut += 1;
                 Ok(Received::Dropped)
             }
-            Ok((from, message)) => {
+            Ok(Some((from, message))) => {
                 self.counters.messages_in += 1;
                 self.counters.received.count(&message);
                 Ok(Received::Message { from, message })
             }
+            Ok(None) => Ok(Received::Part),
             Err(refusal) => {
                 if self.counters.dropped(refusal) == 0 {
                     self.first_drops.push((refusal, address));
@@ -328,6 +350,34 @@ impl<S: Socket> Port<S> {
                 self.counters.dropped[refusal as usize] += 1;
                 Ok(Received::Dropped)
             }
+        }
+    }
+
+    /// The message that a datagram carries, or completes.
+    fn open<T: Serialize + DeserializeOwned>(
+        &mut self,
+        datagram: &[u8],
+        address: SocketAddr,
+    ) -> Result<Option<(NodeId, T)>, Refusal> {
+        let (from, part) = match self.wire.unframe(datagram)? {
+            (from, Content::Whole(payload)) => {
+                let message = decode(&payload)?;
+                self.admit(from, address)?;
+                return Ok(Some((from, message)));
+            }
+            (from, Content::Part(part)) => (from, part),
+        };
+        // Who may not speak takes up no room.
+        self.admit(from, address)?;
+        self.counters.parts_in += 1;
+        let sender = if self.members.contains_key(&from) {
+            Sender::Member(from)
+        } else {
+            Sender::Client(from)
+        };
+        match self.joiner.join(sender, part)? {
+            Some(payload) => Ok(Some((from, decode(&payload)?))),
+            None => Ok(None),
         }
     }
 
@@ -348,20 +398,29 @@ impl<S: Socket> Port<S> {
             self.counters.messages_unaddressed += 1;
             return;
         };
-        let datagram = match self.wire.seal(to, message) {
-            Ok(datagram) => datagram,
-            Err(Unsendable::TooLong | Unsendable::Unencodable) => {
-                self.counters.messages_unsendable += 1;
-                return;
+        let sealed = match self.wire.seal(to, message) {
+            Err(Unsendable::TooLong) => {
+                self.next = self.next.wrapping_add(1);
+                self.wire.seal_parts(to, self.next, message)
             }
+            sealed => sealed.map(|datagram| alloc::vec![datagram]),
         };
-        match self.socket.send(&datagram, address) {
-            Ok(()) => {
-                self.counters.messages_out += 1;
-                self.counters.sent.count(message);
-            }
+        let Ok(datagrams) = sealed else {
+            self.counters.messages_unsendable += 1;
+            return;
+        };
+        if 1 < datagrams.len() {
+            self.counters.parts_out += datagrams.len() as u64;
+        }
+        let mut taken = datagrams
+            .iter()
+            .map(|datagram| self.socket.send(datagram, address));
+        if taken.all(|taken| taken.is_ok()) {
+            self.counters.messages_out += 1;
+            self.counters.sent.count(message);
+        } else {
             // No route, no room, a firewall: all are loss, which every machine here survives.
-            Err(_) => self.counters.messages_lost += 1,
+            self.counters.messages_lost += 1;
         }
     }
 

@@ -157,6 +157,7 @@ impl ForServed for Serving<'_> {
             stop,
             ..
         } = self;
+        let machine = M::equipped(cluster, place).map_err(ServeError::Configuration)?;
         // All that can fail for want of an address before the journal: a node started twice by mistake
         // makes none.
         let socket = UdpSocket::bind(place.listen)
@@ -170,7 +171,7 @@ impl ForServed for Serving<'_> {
         let name = place.node;
         let stopped = |reason| ServeError::Stopped(name, reason);
         let started = Instant::now();
-        let mut member: Deployed<M> = self.boot(socket, started)?;
+        let mut member: Deployed<M> = self.boot(machine, socket, started)?;
         settle(&mut member, started).map_err(stopped)?;
         stop_on_signals(stop).map_err(ServeError::System)?;
         let (sender, requests) = sync_channel(REQUESTS_MAX);
@@ -315,6 +316,7 @@ pub(super) fn say(line: &str) {
 impl Serving<'_> {
     fn boot<M: Served>(
         &self,
+        machine: M,
         socket: UdpSocket,
         started: Instant,
     ) -> Result<Deployed<M>, ServeError> {
@@ -343,7 +345,7 @@ impl Serving<'_> {
             flush,
             recorder,
         };
-        Member::boot(cluster, node, durable, ground, luck)
+        Member::of(machine, node, durable, ground, luck)
             .map_err(|stop| ServeError::Stopped(node, stop))
     }
 }

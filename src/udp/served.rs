@@ -8,13 +8,15 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Identity;
-use super::configuration::{Cluster, Protocol};
+use super::configuration::{Cluster, ConfigurationError, Place, Protocol};
+use super::keys::KeyRing;
 use crate::cap::Cap;
 use crate::causal::Causal;
 use crate::clock::Vector;
 use crate::gossip::Gossip;
 use crate::machine::{Machine, NodeId, State};
 use crate::membership::Membership;
+use crate::pbft::Pbft;
 use crate::raft::{MemberChange, Raft};
 use crate::register::Register;
 use crate::store::Store;
@@ -23,6 +25,7 @@ mod cap;
 mod causal;
 mod gossip;
 mod membership;
+pub mod pbft;
 mod raft;
 mod register;
 mod store;
@@ -42,6 +45,14 @@ pub trait Served: Machine {
     fn terms(cluster: &Cluster) -> Self::Terms;
     /// The machine that `node` runs in it.
     fn machine(cluster: &Cluster, node: NodeId) -> Self;
+    /// The machine with what only this member has, such as a key.
+    ///
+    /// # Errors
+    ///
+    /// If something is missing or wrong. Nothing was started.
+    fn equipped(cluster: &Cluster, place: &Place) -> Result<Self, ConfigurationError> {
+        Ok(Self::machine(cluster, place.node))
+    }
     /// A new client, given a number that nobody else has.
     fn session(unique: u64) -> Self::Session;
     /// The command as a call of this ticket.
@@ -61,6 +72,11 @@ pub trait Served: Machine {
     fn answer(event: Self::Event, session: &mut Self::Session, state: &State<Self>) -> Answer;
     /// What an operator wants to see of a node.
     fn status(state: &State<Self>) -> Vec<(&'static str, String)>;
+
+    /// What the machine counted of itself, for operators: nothing, mostly.
+    fn observed(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
 
     /// Who `node` is in the cluster.
     fn identity(cluster: &Cluster, node: NodeId) -> Identity {
@@ -177,6 +193,7 @@ pub fn with<D: ForServed>(protocol: Protocol, deed: D) -> D::Output {
     match protocol {
         Protocol::Register => deed.with::<Register>(),
         Protocol::Raft => deed.with::<Raft>(),
+        Protocol::Pbft => deed.with::<Pbft<KeyRing>>(),
         Protocol::Store => deed.with::<Store>(),
         Protocol::CapCp | Protocol::CapAp => deed.with::<Cap>(),
         Protocol::Gossip => deed.with::<Gossip>(),

@@ -2,7 +2,7 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 4 | `qrtm`, so that stray traffic is told at once |
+//! | 4 | `qrtm`, so that stray traffic is told at once; `qrtp` around a part of a message |
 //! | 2 | version of the frame: 1, or 2 if the message is compressed |
 //! | 8 | cluster |
 //! | 4 | terms: a digest of protocol, members and quorum sizes |
@@ -12,8 +12,10 @@
 //! | 4 | CRC-32 of all before it |
 //!
 //! Numbers are little-endian. A frame is at most 1,200 bytes, which every path carries whole (RFC
-//! 9000, §14): IP fragments multiply loss. The checksum finds accidents, not malice.
+//! 9000, §14): IP fragments multiply loss. A longer message travels in [`super::parts`]. The checksum
+//! finds accidents, not malice.
 
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -21,7 +23,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Identity;
-use super::compress::{self, MESSAGE_BYTES_MAX};
+use super::compress;
+use super::parts::{self, cut};
 use crate::machine::NodeId;
 
 /// The longest datagram, in bytes.
@@ -30,6 +33,7 @@ pub const DATAGRAM_BYTES_MAX: usize = 1200;
 pub const FRAME_BYTES: usize = HEADER_BYTES + CHECKSUM_BYTES;
 
 const MAGIC: [u8; 4] = *b"qrtm";
+const MAGIC_OF_PARTS: [u8; 4] = *b"qrtp";
 const VERSION: u16 = 1;
 const COMPRESSED: u16 = 2;
 const HEADER_BYTES: usize = 34;
@@ -64,11 +68,22 @@ pub enum Refusal {
     Stranger,
     /// It claims to be from a member, but came from another address than that member's.
     Impostor,
+    /// What it carries is no part of a message, or contradicts another part.
+    WrongPart,
+}
+
+/// What a frame carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content<'a> {
+    /// A message, expanded if it was compressed.
+    Whole(Cow<'a, [u8]>),
+    /// A part of one.
+    Part(&'a [u8]),
 }
 
 impl Refusal {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::TooShort,
         Self::TooLong,
         Self::WrongMagic,
@@ -82,6 +97,7 @@ impl Refusal {
         Self::NotCanonical,
         Self::Stranger,
         Self::Impostor,
+        Self::WrongPart,
     ];
 }
 
@@ -101,6 +117,7 @@ impl fmt::Display for Refusal {
             Self::NotCanonical => "not canonical",
             Self::Stranger => "a stranger",
             Self::Impostor => "a member's number from another address",
+            Self::WrongPart => "a part of no message",
         })
     }
 }
@@ -108,7 +125,7 @@ impl fmt::Display for Refusal {
 /// Why a message was not sent. A machine that bounds its messages never sees either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unsendable {
-    /// It does not fit [`DATAGRAM_BYTES_MAX`].
+    /// It does not fit [`DATAGRAM_BYTES_MAX`], or in parts [`parts::MESSAGE_BYTES_MAX`].
     TooLong,
     /// Its `Serialize` gave up.
     Unencodable,
@@ -139,7 +156,7 @@ impl Wire {
     ///
     /// If the message does not fit a datagram.
     pub fn seal<T: Serialize>(&self, to: NodeId, message: &T) -> Result<Vec<u8>, Unsendable> {
-        let mut encoded = [0; MESSAGE_BYTES_MAX];
+        let mut encoded = [0; compress::MESSAGE_BYTES_MAX];
         let encoded: &[u8] = postcard::to_slice(message, &mut encoded).map_err(unsendable)?;
         let mut room = [0; DATAGRAM_BYTES_MAX - FRAME_BYTES];
         let (version, payload) = match compress::shrink(encoded, &mut room) {
@@ -147,8 +164,32 @@ impl Wire {
             None if encoded.len() <= room.len() => (VERSION, encoded),
             None => return Err(Unsendable::TooLong),
         };
+        Ok(self.frame(MAGIC, version, to, payload))
+    }
+
+    /// The same of a message that does not fit: a datagram for each of its parts. `number` is that of no
+    /// other message of this node.
+    ///
+    /// # Errors
+    ///
+    /// If it is longer than [`parts::MESSAGE_BYTES_MAX`].
+    pub fn seal_parts<T: Serialize>(
+        &self,
+        to: NodeId,
+        number: u64,
+        message: &T,
+    ) -> Result<Vec<Vec<u8>>, Unsendable> {
+        let mut payload = alloc::vec![0; parts::MESSAGE_BYTES_MAX];
+        let payload = postcard::to_slice(message, &mut payload).map_err(unsendable)?;
+        let parts = cut(number, payload);
+        Ok(parts
+            .map(|part| self.frame(MAGIC_OF_PARTS, VERSION, to, &part))
+            .collect())
+    }
+
+    fn frame(&self, magic: [u8; 4], version: u16, to: NodeId, payload: &[u8]) -> Vec<u8> {
         let mut datagram = Vec::with_capacity(FRAME_BYTES + payload.len());
-        datagram.extend(MAGIC);
+        datagram.extend(magic);
         datagram.extend(version.to_le_bytes());
         datagram.extend(self.cluster.to_le_bytes());
         datagram.extend(self.terms.to_le_bytes());
@@ -156,7 +197,7 @@ impl Wire {
         datagram.extend(to.0.to_le_bytes());
         datagram.extend_from_slice(payload);
         datagram.extend(crc32fast::hash(&datagram).to_le_bytes());
-        Ok(datagram)
+        datagram
     }
 
     /// Opens a datagram, whatever it is: says who claims to have sent it, and what. It never panics
@@ -171,6 +212,18 @@ impl Wire {
         &self,
         datagram: &[u8],
     ) -> Result<(NodeId, T), Refusal> {
+        match self.unframe(datagram)? {
+            (from, Content::Whole(payload)) => Ok((from, decode(&payload)?)),
+            (_, Content::Part(_)) => Err(Refusal::WrongPart),
+        }
+    }
+
+    /// Opens a datagram as far as its frame: who claims to have sent it, and what is in it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Wire::open`].
+    pub fn unframe<'a>(&self, datagram: &'a [u8]) -> Result<(NodeId, Content<'a>), Refusal> {
         if datagram.len() < FRAME_BYTES {
             return Err(Refusal::TooShort);
         }
@@ -181,12 +234,14 @@ impl Wire {
             .split_last_chunk::<CHECKSUM_BYTES>()
             .ok_or(Refusal::TooShort)?;
         let mut rest = framed;
-        if take(&mut rest)? != MAGIC {
+        let magic = take(&mut rest)?;
+        if magic != MAGIC && magic != MAGIC_OF_PARTS {
             return Err(Refusal::WrongMagic);
         }
         // Before the checksum: another version may have it elsewhere, or none.
         let version = u16::from_le_bytes(take(&mut rest)?);
-        if ![VERSION, COMPRESSED].contains(&version) {
+        let is_known = version == VERSION || version == COMPRESSED && magic == MAGIC;
+        if !is_known {
             return Err(Refusal::WrongVersion);
         }
         if u32::from_le_bytes(*checksum) != crc32fast::hash(framed) {
@@ -202,25 +257,31 @@ impl Wire {
         if u64::from_le_bytes(take(&mut rest)?) != self.me.0 {
             return Err(Refusal::NotForUs);
         }
-        if version == VERSION {
-            return Ok((sender, decode(rest)?));
+        if magic == MAGIC_OF_PARTS {
+            return Ok((sender, Content::Part(rest)));
         }
-        let mut message = [0; MESSAGE_BYTES_MAX];
+        if version == VERSION {
+            return Ok((sender, Content::Whole(Cow::Borrowed(rest))));
+        }
+        let mut message = [0; compress::MESSAGE_BYTES_MAX];
         let length = compress::expand(rest, &mut message)?;
-        Ok((sender, decode(&message[..length])?))
+        Ok((
+            sender,
+            Content::Whole(Cow::Owned(message[..length].to_vec())),
+        ))
     }
 }
 
 /// One encoding for each message, so that what two nodes agree on they agree on byte for byte, and
 /// a recording of messages is a recording of datagrams. postcard alone is laxer: it ignores what
 /// follows, and reads numbers that are longer than they need be.
-fn decode<T: Serialize + DeserializeOwned>(payload: &[u8]) -> Result<T, Refusal> {
+pub(super) fn decode<T: Serialize + DeserializeOwned>(payload: &[u8]) -> Result<T, Refusal> {
     let (message, remainder) =
         postcard::take_from_bytes::<T>(payload).map_err(|_| Refusal::Undecodable)?;
     if !remainder.is_empty() {
         return Err(Refusal::Trailing);
     }
-    let mut again = [0; MESSAGE_BYTES_MAX];
+    let mut again = alloc::vec![0; payload.len()];
     match postcard::to_slice(&message, &mut again) {
         Ok(encoded) if *encoded == *payload => Ok(message),
         Ok(_) | Err(_) => Err(Refusal::NotCanonical),

@@ -9,6 +9,7 @@ mod converge;
 mod front;
 mod journal;
 mod operations;
+mod pbft;
 mod processes;
 mod resp;
 mod turn;

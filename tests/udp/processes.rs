@@ -488,6 +488,7 @@ fn each_demo_shows_what_it_says_and_leaves_nothing_behind() {
     for (protocol, words) in [
         ("register", "get colour -> blue"),
         ("raft", "INCR n, 100 times -> 400"),
+        ("pbft", "INCR n, 60 times -> 120"),
         ("store", "GET colour -> violet"),
         ("cap", "every node: GET colour -> "),
         ("gossip", "n1 has all 40 keys of both sides"),

@@ -230,7 +230,8 @@ fn hostile_datagrams_never_panic_and_each_is_refused_for_a_reason() {
         *outcomes.entry(opened.map(drop)).or_default() += 1;
     }
     // Every reason that the codec itself can give was given, and some mutants were messages.
-    let at_the_port = [Refusal::Stranger, Refusal::Impostor];
+    // (Parts are joined at the port, too.)
+    let at_the_port = [Refusal::Stranger, Refusal::Impostor, Refusal::WrongPart];
     for refusal in Refusal::ALL.iter().filter(|it| !at_the_port.contains(it)) {
         assert!(
             outcomes.contains_key(&Err(*refusal)),

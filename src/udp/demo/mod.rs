@@ -12,6 +12,7 @@ use core::time::Duration;
 
 use super::client::ClientError;
 use super::configuration::{Cluster, ConfigurationError, Member, Protocol, Settings};
+use super::keys::{KeyError, SecretKey};
 use super::remote::{Remote, RemoteError, shown};
 use super::resp::Value;
 use super::serve::{say, stop_on_signals};
@@ -31,9 +32,11 @@ mod causal;
 mod chaos;
 mod gossip;
 mod membership;
+mod pbft;
 mod raft;
 mod register;
 mod store;
+pub mod traitor;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -144,9 +147,7 @@ pub fn demo(show: Show, executable: &Path) -> Result<(), DemoError> {
             .map_err(|error| DemoError::System("make a directory".into(), error))?;
         Ok(Stage {
             executable,
-            cluster: settings(protocol, members_of(protocol))?
-                .cluster()
-                .map_err(DemoError::Configuration)?,
+            cluster: cluster(protocol, members_of(protocol))?,
             directory: place,
             listen: BTreeMap::new(),
             members: BTreeMap::new(),
@@ -160,6 +161,13 @@ pub fn demo(show: Show, executable: &Path) -> Result<(), DemoError> {
             Protocol::Register => register::show(&mut stage(protocol, root)?),
             Protocol::Raft => raft::show(&mut stage(protocol, root)?),
             Protocol::Store => store::show(&mut stage(protocol, root)?),
+            Protocol::Pbft => four_with_keys(&root).and_then(|(cluster, secret)| {
+                let mut four = Stage {
+                    cluster,
+                    ..stage(protocol, root)?
+                };
+                pbft::show(&mut four, secret)
+            }),
             Protocol::CapCp | Protocol::CapAp => cap::show(
                 &mut stage(Protocol::CapCp, root.join("cp"))?,
                 &mut stage(Protocol::CapAp, root.join("ap"))?,
@@ -188,6 +196,8 @@ fn members_of(protocol: Protocol) -> u64 {
         | Protocol::CapAp
         | Protocol::Gossip
         | Protocol::Causal => 3,
+        // As many as bear one that lies.
+        Protocol::Pbft => 4,
         // Five that may run the service, the authority and the resource.
         Protocol::Membership => 7,
     }
@@ -231,6 +241,13 @@ impl Stage<'_> {
             let clients = self.cluster.clients.get(id);
             let clients = clients.map_or_else(String::new, |clients| format!(",{clients}"));
             command.args(["--member", &format!("{}={address}{clients}", id.0)]);
+        }
+        for (id, key) in &self.cluster.public_keys {
+            command.args(["--public-key", &format!("{}={key}", id.0)]);
+        }
+        let key = self.directory.join(format!("{node}.key"));
+        if key.exists() {
+            command.arg("--key").arg(key);
         }
         if let Some(listen) = self.listen.get(&node) {
             command.args(["--listen", &listen.to_string()]);
@@ -488,6 +505,33 @@ fn settings(protocol: Protocol, count: u64) -> Result<Settings, DemoError> {
         members: Some(members.collect()),
         ..Settings::default()
     })
+}
+
+fn cluster(protocol: Protocol, count: u64) -> Result<Cluster, DemoError> {
+    let settings = settings(protocol, count)?;
+    settings.cluster().map_err(DemoError::Configuration)
+}
+
+/// Four members with keys: the files of all but the first, whose secret is given.
+fn four_with_keys(directory: &Path) -> Result<(Cluster, SecretKey), DemoError> {
+    let failed = |error: KeyError| {
+        DemoError::System("make keys".into(), io::Error::other(error.to_string()))
+    };
+    let mut cluster = cluster(Protocol::Pbft, members_of(Protocol::Pbft))?;
+    let first = SecretKey::generate().map_err(failed)?;
+    for node in cluster.members.keys() {
+        let secret = if node.0 == 0 {
+            first.clone()
+        } else {
+            let secret = SecretKey::generate().map_err(failed)?;
+            secret
+                .write(&directory.join(format!("{node}.key")))
+                .map_err(failed)?;
+            secret
+        };
+        cluster.public_keys.insert(*node, secret.public());
+    }
+    Ok((cluster, first))
 }
 
 /// Attempts it again and again, but not for ever. An attempt gives what it was to give, or else the reply

@@ -24,6 +24,7 @@ impl Served for Cap {
             Protocol::CapCp
             | Protocol::Register
             | Protocol::Raft
+            | Protocol::Pbft
             | Protocol::Store
             | Protocol::Gossip
             | Protocol::Causal
