@@ -19,7 +19,7 @@ use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
 use crate::{
-    cap, causal, clock, commit, detector, gossip, lease, merkle, paxos_commit, pbft, raft,
+    cap, causal, clock, commit, database, detector, gossip, lease, merkle, paxos_commit, pbft, raft,
     register, service, singleton, split_brain, store, story, swim, sync,
 };
 
@@ -464,6 +464,7 @@ pub fn protocols() -> Vec<Protocol> {
         raft::protocol(),
         pbft::protocol(),
         commit::protocol(),
+        database::protocol(),
         paxos_commit::protocol(),
         cap::protocol(),
         store::protocol(),

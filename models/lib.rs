@@ -11,6 +11,7 @@ pub mod causal;
 pub mod causality;
 pub mod clock;
 pub mod commit;
+pub mod database;
 pub mod detector;
 pub mod diagram;
 pub mod engine;
