@@ -559,7 +559,11 @@ impl machine::Durable for Durable {
         for (operation, hint) in self.hints.changed_since(&older.hints) {
             changes.push(DiskChange::Hint(*operation, Some(hint.clone())));
         }
-        for operation in older.hints.keys().filter(|one| !self.hints.contains_key(*one)) {
+        for operation in older
+            .hints
+            .keys()
+            .filter(|one| !self.hints.contains_key(*one))
+        {
             changes.push(DiskChange::Hint(*operation, None));
         }
         for (key, promise) in self.promises.changed_since(&older.promises) {

@@ -46,6 +46,7 @@ pub mod paxos_commit;
 pub mod pbft;
 pub mod quorum;
 pub mod raft;
+pub mod rebalance;
 pub mod register;
 pub mod ring;
 pub mod service;

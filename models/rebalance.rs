@@ -1,0 +1,362 @@
+//! What is claimed of [`quorate::rebalance`]: its worlds, its promises, and the flaws that refute them.
+//!
+//! There is one key, which the change moves: node 0 has it and loses it, the last member gains it, the
+//! others keep it. Calls are made at node 0 and at one that keeps the key. [`corners`] tries every
+//! combination of what a change has to take care of.
+
+use quorate::data::NodeSet;
+use quorate::database::Operation;
+use quorate::machine::NodeId;
+use quorate::rebalance::{
+    Call, Counting, Message, Phase, Proposal, Rebalance, Stage, Step, Stream,
+};
+use quorate::ring::{Epoch, Member, Rack, Ring, Token};
+
+use crate::catalogue::{Claimed, Exhibit, Protocol};
+use crate::flaw::Twin;
+use crate::snapshot::{Letter, Node, Snapshot, nobody_waits};
+use crate::world::World;
+
+pub mod corners;
+mod flaws;
+pub mod past;
+
+use flaws::{Flaw, Flawed, Safeguard, Safeguards};
+use past::Past;
+
+/// A read that begins after a write was acknowledged returns it, or a later one.
+pub const READ: &str = "acknowledged writes are read";
+/// A read returns nothing older than what was returned by a read that had ended.
+pub const FORWARD: &str = "reads do not go back";
+/// Every node learns the steps in their order, crash or not.
+pub const IN_ORDER: &str = "steps are learned in order";
+/// In the calm, all nodes learn that the ring is settled.
+pub const ENDS: &str = "a change ends";
+/// In the calm, every call at a live node returns.
+pub const CALLS_RETURN: &str = "calls return";
+
+/// Promises and worlds are stated for the right machine and for its flawed twins alike.
+type Model<M> = World<M, Past>;
+
+/// How many alarms may ring in the calm: each node polls for each step, and for what it waits for.
+const ROUNDS: u32 = 60;
+
+/// How the ring changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// One more node joins.
+    Join,
+    /// Node 0 leaves.
+    Leave,
+    /// One more node joins, and leaves again.
+    JoinAndLeave,
+}
+
+/// The bounds of a world.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// How many replicas a key has.
+    factor: u32,
+    shape: Shape,
+    /// What each client calls, one after the other: *w*rite, *r*ead.
+    clients: &'static [&'static str],
+    /// How often a node may crash, any that is not the log unless it is said.
+    crashes: u32,
+    mortal: NodeSet,
+    counting: Counting,
+}
+
+const fn bounds(shape: Shape, clients: &'static [&'static str]) -> Bounds {
+    Bounds {
+        factor: 3,
+        shape,
+        clients,
+        crashes: 0,
+        mortal: NodeSet::EMPTY,
+        counting: Counting::Both,
+    }
+}
+
+impl Bounds {
+    /// All that are or become members: one more than a key has replicas.
+    fn nodes(self) -> NodeSet {
+        NodeSet::first(self.factor as usize + 1)
+    }
+
+    fn joiner(self) -> NodeId {
+        NodeId(u64::from(self.factor))
+    }
+
+    fn log(self) -> NodeId {
+        NodeId(u64::from(self.factor) + 1)
+    }
+
+    /// The ring with which all begin. Each node has one place.
+    fn first(self) -> Ring {
+        let joins = match self.shape {
+            Shape::Join | Shape::JoinAndLeave => true,
+            Shape::Leave => false,
+        };
+        let members = self.nodes().iter();
+        let members = members.filter(|node| !joins || *node != self.joiner());
+        let member = |node| (node, Member::new(node, Rack(0), 1));
+        Ring::new(self.factor, members.map(member)).expect("a ring")
+    }
+
+    fn proposals(self) -> Vec<Proposal> {
+        let join = Proposal::Join {
+            node: self.joiner(),
+            rack: Rack(0),
+            virtual_nodes: 1,
+        };
+        match self.shape {
+            Shape::Join => vec![join],
+            Shape::Leave => vec![Proposal::Leave { node: NodeId(0) }],
+            Shape::JoinAndLeave => vec![
+                join,
+                Proposal::Leave {
+                    node: self.joiner(),
+                },
+            ],
+        }
+    }
+
+    /// A key that node 0 loses and the last member gains.
+    fn key(self) -> String {
+        let old = self.first();
+        let new = self.proposals()[0].after(&old).expect("a ring");
+        let moves = |key: &String| {
+            let token = Token::of(key.as_bytes());
+            let (old, new) = (old.holders(token), new.holders(token));
+            old.difference(new).iter().eq([NodeId(0)])
+                && new.difference(old).iter().eq([self.joiner()])
+        };
+        let mut keys = ('a'..='z').map(String::from);
+        keys.find(moves).expect("one of the letters is such a key")
+    }
+
+    /// The stage in which the last change is over.
+    fn last(self) -> Stage {
+        let changes = self.proposals().len() as u64;
+        Stage {
+            epoch: Epoch(self.first().epoch().0 + changes),
+            step: Step::Settled,
+        }
+    }
+}
+
+/// The calls of one client. A value says whose it is, and which.
+fn script(client: usize, letters: &str, key: &str) -> Vec<Call> {
+    let call = |(place, letter): (usize, char)| {
+        let ticket = u64::try_from(10 * client + place).expect("a few");
+        let key = key.to_owned();
+        match letter {
+            'w' => Call::Write {
+                ticket,
+                now: 0,
+                key,
+                value: Some(ticket.to_string()),
+            },
+            _ => Call::Read { ticket, key },
+        }
+    };
+    letters.chars().enumerate().map(call).collect()
+}
+
+/// A world in which everything is promised.
+fn world<M: Twin<Rebalance>>(
+    name: &str,
+    bounds: Bounds,
+    make: impl Fn(Rebalance) -> M,
+) -> Model<M> {
+    let (nodes, log, key) = (bounds.nodes(), bounds.log(), bounds.key());
+    let machine = |me| {
+        make(Rebalance {
+            me,
+            log,
+            nodes,
+            first: bounds.first(),
+            counting: bounds.counting,
+        })
+    };
+    let machines = nodes.iter().chain([log]).map(machine).collect();
+    let mut world = World::new(name, machines, Past::new(nodes.len() + 1))
+        .doors(NodeSet::first(2))
+        .crashes(bounds.mortal, bounds.crashes)
+        // A node polls for what may be lost, and what may be lost may arrive.
+        .rings_late(|timer| matches!(timer, quorate::rebalance::Timer::Poll));
+    for (client, letters) in bounds.clients.iter().enumerate() {
+        world = world.client(script(client, letters, &key));
+    }
+    let changes = bounds.proposals().into_iter().zip(1000..);
+    let changes = changes.map(|(proposal, ticket)| Call::Change { ticket, proposal });
+    promised(world.client(changes.collect::<Vec<_>>()), bounds)
+}
+
+/// What is promised of what was told, each beside an example of what it is about.
+fn promised<M: Twin<Rebalance>>(world: Model<M>, bounds: Bounds) -> Model<M> {
+    let last = bounds.last();
+    world
+        .always_told(READ, |told| !told.ghost.breaches.of(READ))
+        .always_told(FORWARD, |told| !told.ghost.breaches.of(FORWARD))
+        .always_told(IN_ORDER, |told| !told.ghost.breaches.of(IN_ORDER))
+        .recovers(ENDS, ROUNDS, move |snapshot| {
+            let mut stages = stages(snapshot);
+            // What was proposed may have been lost, and then there is nothing to end.
+            stages.all(|stage| stage == last) || nothing_changes(snapshot)
+        })
+        .recovers_for_clients(CALLS_RETURN, ROUNDS, nobody_waits)
+        .sometimes_told("the ring has changed, and a read returns a write", |told| {
+            told.ghost.crossed
+        })
+        .sometimes_told("a read returns what was not acknowledged", |told| {
+            told.ghost.returned > told.ghost.acknowledged
+        })
+        .sometimes("all know that the last change is over", move |snapshot| {
+            stages(snapshot).all(|stage| stage == last)
+        })
+}
+
+/// What the nodes know, each of the ring, as its disk has it.
+fn stages<M: Twin<Rebalance>>(snapshot: &Snapshot<M, Past>) -> impl Iterator<Item = Stage> {
+    snapshot.disks().map(|(_, disk)| {
+        let first = Stage {
+            epoch: Epoch(1),
+            step: Step::Settled,
+        };
+        disk.view.as_ref().map_or(first, |view| view.stage())
+    })
+}
+
+/// True if all nodes know the same settled ring, and nobody proposes another.
+fn nothing_changes<M: Twin<Rebalance>>(snapshot: &Snapshot<M, Past>) -> bool {
+    let stages: Vec<Stage> = stages(snapshot).collect();
+    let first = stages[0];
+    stages.iter().all(|stage| *stage == first) && first.step == Step::Settled
+}
+
+/// What a node knows.
+fn stage_of<M: Twin<Rebalance>>(node: &Node<M>) -> Option<Stage> {
+    let disk = node.durable()?;
+    let first = Stage {
+        epoch: Epoch(1),
+        step: Step::Settled,
+    };
+    Some(disk.view.as_ref().map_or(first, |view| view.stage()))
+}
+
+/// True if the coordinator waits in this stage for what this replica is to answer.
+fn awaits<M: Twin<Rebalance>>(
+    node: &Node<M>,
+    operation: Operation,
+    stage: Stage,
+    replica: NodeId,
+    is_write: bool,
+) -> bool {
+    let Some(state) = node.up() else {
+        return false;
+    };
+    let pending = state.volatile.pending.get(&operation.number);
+    let Some(pending) = pending.filter(|_| state.durable.incarnation == operation.incarnation)
+    else {
+        return false;
+    };
+    stage_of(node) == Some(stage)
+        && match pending.phase {
+            Phase::Query { answered, .. } => !is_write && !answered.contains(replica),
+            Phase::Store { stored } => is_write && !stored.contains(replica),
+        }
+}
+
+/// True if it does not matter to the sender whether the message arrives.
+fn sender_is_done<M: Twin<Rebalance>>(letter: &Letter<Message>, from: &Node<M>) -> bool {
+    match &letter.message {
+        Message::Write {
+            operation, stage, ..
+        } => !awaits(from, *operation, *stage, letter.to, true),
+        Message::Read {
+            operation, stage, ..
+        } => !awaits(from, *operation, *stage, letter.to, false),
+        Message::Pull { stage, .. } => stage_of(from) > Some(*stage),
+        Message::Propose { .. }
+        | Message::Learn { .. }
+        | Message::Ask { .. }
+        | Message::Ready { .. }
+        | Message::Written { .. }
+        | Message::Data { .. }
+        | Message::Chunk { .. } => true,
+    }
+}
+
+/// True if the receiver ignores the message for ever, or only answers it.
+fn receiver_is_done<M: Twin<Rebalance>>(letter: &Letter<Message>, to: &Node<M>) -> bool {
+    let knows = stage_of(to);
+    match &letter.message {
+        Message::Read { .. } | Message::Pull { .. } | Message::Ask { .. } => true,
+        Message::Learn { stage, .. } => knows >= Some(*stage),
+        Message::Ready { stage } | Message::Chunk { stage, .. } => knows > Some(*stage),
+        Message::Propose { at, .. } => {
+            let announced = Stage {
+                epoch: *at,
+                step: Step::Announced,
+            };
+            knows >= Some(announced)
+        }
+        Message::Write {
+            stage, key, cell, ..
+        } => {
+            let has = |disk: &quorate::rebalance::Durable| disk.table.cell(key).covers(cell);
+            knows > Some(*stage) || to.durable().is_none_or(has)
+        }
+        Message::Written { operation, stage } => {
+            !awaits(to, *operation, *stage, letter.from, true)
+        }
+        Message::Data {
+            operation, stage, ..
+        } => !awaits(to, *operation, *stage, letter.from, false),
+    }
+}
+
+/// A world of the right machine.
+fn right(name: &str, bounds: Bounds) -> Model<Rebalance> {
+    world(name, bounds, |right| right)
+        .purging(sender_is_done, receiver_is_done)
+        // What is sent again is in the network already: it matters to promises of the calm alone.
+        .never("ring Retry")
+}
+
+/// Ring change, its worlds and its flaws.
+pub fn protocol() -> Protocol {
+    Protocol {
+        name: "rebalance",
+        summary: "ring change: a node joins or leaves, and no acknowledged write is lost",
+        worlds: worlds(),
+        flaws: flaws(),
+    }
+}
+
+fn worlds() -> Vec<Box<dyn Exhibit>> {
+    vec![
+        Claimed::holds(0, 0, || {
+            right("join", bounds(Shape::Join, &["w", "rr"]))
+                .says("three replicas of four nodes, one of which joins; one client writes, another reads twice")
+        }),
+        Claimed::holds(0, 0, || {
+            right("leave", bounds(Shape::Leave, &["w", "rr"]))
+                .says("the same, and one of the four leaves")
+        }),
+        Claimed::holds(0, 0, || {
+            let counting = Counting::PendingToo;
+            let bounds = Bounds {
+                counting,
+                ..bounds(Shape::Join, &["w", "rr"])
+            };
+            right("pending-too", bounds)
+                .says("a node joins; a write counts a quorum of all, and one more for the pending replica")
+        }),
+    ]
+}
+
+fn flaws() -> Vec<Box<dyn Exhibit>> {
+    vec![]
+}
