@@ -20,8 +20,8 @@ use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
 use crate::{
-    cap, causal, clock, commit, database, detector, gossip, lease, merkle, paxos_commit, pbft, raft,
-    register, service, singleton, split_brain, store, story, swim, sync,
+    cap, causal, clock, commit, database, detector, gossip, lease, merkle, paxos_commit, pbft,
+    raft, rebalance, register, service, singleton, split_brain, store, story, swim, sync,
 };
 
 mod reference;
@@ -466,6 +466,7 @@ pub fn protocols() -> Vec<Protocol> {
         pbft::protocol(),
         commit::protocol(),
         database::protocol(),
+        rebalance::protocol(),
         paxos_commit::protocol(),
         cap::protocol(),
         store::protocol(),

@@ -2,8 +2,8 @@
 
 use quorate::data::NodeSet;
 use quorate::database::{
-    Call, Cell, Conflicts, Counting, Database, Durable, Event, Hints, Level, Message, Operation, Placement,
-    ReadRepair, Stamp, Task, Token, Tombstones,
+    Call, Cell, Conflicts, Counting, Database, Durable, Event, Hints, Level, Message, Operation,
+    Placement, ReadRepair, Stamp, Task, Token, Tombstones,
 };
 use quorate::machine::{Machine, NodeId};
 use quorate::merkle::keyed::Shape;
@@ -235,7 +235,9 @@ fn world<M: Twin<Database>>(
         .always_told(RETURN_ONCE, |told| !told.ghost.breaches.of(RETURN_ONCE))
         .always(VISIBLE, move |snapshot| is_visible(snapshot, setting))
         .always(ONE_VERSION, a_write_is_one_version)
-        .always_of_nodes(PLACEMENT, move |nodes| only_replicas_have_it(nodes, setting))
+        .always_of_nodes(PLACEMENT, move |nodes| {
+            only_replicas_have_it(nodes, setting)
+        })
         // Each call under way needs its own alarm, once.
         .recovers_for_clients(
             CALLS_RETURN,
@@ -254,7 +256,10 @@ fn is_visible<M: Twin<Database>>(snapshot: &Snapshot<M, Order>, setting: Setting
         return true;
     };
     let has_it = |disk: &Durable| {
-        let swept = disk.fences.get(&setting.replicas()).and_then(|fence| fence.swept);
+        let swept = disk
+            .fences
+            .get(&setting.replicas())
+            .and_then(|fence| fence.swept);
         disk.table.cell(KEY).stamp().max(swept) >= Some(acknowledged)
     };
     let holders = (snapshot.disks())
@@ -272,22 +277,29 @@ fn a_write_is_one_version<M: Twin<Database>>(snapshot: &Snapshot<M, Order>) -> b
         _ => Vec::new(),
     });
     let mut known: Vec<(&str, Stamp)> = Vec::new();
-    on_disks.chain(in_messages).filter_map(Cell::version).all(|version| {
-        let Some(value) = &version.value else {
-            return true;
-        };
-        let other = known.iter().find(|(other, _)| other == value);
-        let is_same = other.is_none_or(|(_, stamp)| *stamp == version.stamp);
-        if other.is_none() {
-            known.push((value, version.stamp));
-        }
-        is_same
-    })
+    on_disks
+        .chain(in_messages)
+        .filter_map(Cell::version)
+        .all(|version| {
+            let Some(value) = &version.value else {
+                return true;
+            };
+            let other = known.iter().find(|(other, _)| other == value);
+            let is_same = other.is_none_or(|(_, stamp)| *stamp == version.stamp);
+            if other.is_none() {
+                known.push((value, version.stamp));
+            }
+            is_same
+        })
 }
 
 fn only_replicas_have_it<M: Twin<Database>>(nodes: &[&Node<M>], setting: Setting) -> bool {
-    let disks = (0..).map(NodeId).zip(nodes).filter_map(|(id, node)| Some((id, node.durable()?)));
-    (disks.into_iter()).all(|(id, disk)| setting.replicas().contains(id) || disk.table.cells.is_empty())
+    let disks = (0..)
+        .map(NodeId)
+        .zip(nodes)
+        .filter_map(|(id, node)| Some((id, node.durable()?)));
+    (disks.into_iter())
+        .all(|(id, disk)| setting.replicas().contains(id) || disk.table.cells.is_empty())
 }
 
 /// True if all replicas have the same.
@@ -302,7 +314,9 @@ fn have_converged<M: Twin<Database>>(snapshot: &Snapshot<M, Order>, setting: Set
 /// True if all replicas have at least the newest write that is anywhere: on a disk, in a hint or in a call.
 fn have_arrived<M: Twin<Database>>(snapshot: &Snapshot<M, Order>, setting: Setting) -> bool {
     let minted = (snapshot.disks()).map(|(_, disk)| disk.time).max();
-    let replicas = snapshot.disks().filter(|(node, _)| setting.replicas().contains(*node));
+    let replicas = snapshot
+        .disks()
+        .filter(|(node, _)| setting.replicas().contains(*node));
     let newest = |disk: &Durable| disk.table.cell(KEY).stamp().map(|stamp| stamp.time);
     let mut disks = replicas.map(|(_, disk)| newest(disk).unwrap_or_default());
     disks.all(|time| Some(time) == minted)
@@ -359,7 +373,9 @@ fn receiver_is_done<M: Twin<Database>>(letter: &Letter<Message>, to: &Node<M>) -
         Message::Data { operation, .. } => !awaits_data(to, *operation, letter.from),
         Message::Written { operation } => !awaits_written(to, *operation, letter.from),
         Message::Write { writes, .. } => (to.durable()).is_none_or(|disk| {
-            writes.iter().all(|(key, cell)| disk.table.cell(key).covers(cell))
+            writes
+                .iter()
+                .all(|(key, cell)| disk.table.cell(key).covers(cell))
         }),
         _ => false,
     }
@@ -401,11 +417,17 @@ fn healing<M: Twin<Database>>(
         .recovers(CONVERGE, ROUNDS, move |snapshot| {
             nobody_waits(&snapshot.clients) && have_converged(snapshot, setting)
         })
-        .sometimes("replicas differ", move |snapshot| !have_converged(snapshot, setting))
-        .sometimes("a write is at one replica alone, and returned", move |snapshot| {
-            let has_it = |(_, disk): &(NodeId, &Durable)| !disk.table.cells.is_empty();
-            snapshot.ghost.acknowledged.is_some() && snapshot.disks().filter(has_it).count() == 1
+        .sometimes("replicas differ", move |snapshot| {
+            !have_converged(snapshot, setting)
         })
+        .sometimes(
+            "a write is at one replica alone, and returned",
+            move |snapshot| {
+                let has_it = |(_, disk): &(NodeId, &Durable)| !disk.table.cells.is_empty();
+                snapshot.ghost.acknowledged.is_some()
+                    && snapshot.disks().filter(has_it).count() == 1
+            },
+        )
 }
 
 /// The database, its worlds and its flaws.
@@ -443,19 +465,31 @@ fn ordered() -> Vec<Box<dyn Exhibit>> {
                 .crashes(QUORUM.nodes(), 1)
         }),
         Claimed::holds(0, 0, || {
-            let levels = Setting { read: Level::One, write: Level::All, ..QUORUM };
+            let levels = Setting {
+                read: Level::One,
+                write: Level::All,
+                ..QUORUM
+            };
             right("one-and-all", levels, &["A", "rr"])
                 .says("writes at ALL, reads at ONE")
                 .symmetric(QUORUM.replicas())
         }),
         Claimed::holds(0, 0, || {
-            let levels = Setting { read: Level::All, write: Level::One, ..QUORUM };
+            let levels = Setting {
+                read: Level::All,
+                write: Level::One,
+                ..QUORUM
+            };
             right("all-and-one", levels, &["A", "rr"])
                 .says("writes at ONE, reads at ALL")
                 .symmetric(QUORUM.replicas())
         }),
         Claimed::holds(0, 0, || {
-            let levels = Setting { read: Level::Two, write: Level::Two, ..QUORUM };
+            let levels = Setting {
+                read: Level::Two,
+                write: Level::Two,
+                ..QUORUM
+            };
             right("two-and-two", levels, &["AB", "r"])
                 .says("writes and reads at TWO; one client writes twice")
                 .symmetric(QUORUM.replicas())
@@ -471,7 +505,11 @@ fn ordered() -> Vec<Box<dyn Exhibit>> {
                 .sometimes_told("a call is refused", |told| told.ghost.is_refused)
         }),
         Claimed::holds(0, 0, || {
-            let impatient = Setting { patience: Some(1), apart: 1, ..QUORUM };
+            let impatient = Setting {
+                patience: Some(1),
+                apart: 1,
+                ..QUORUM
+            };
             right("impatience", impatient, &["A", "r"])
                 .says("a call that was repeated once is given up")
                 .symmetric(QUORUM.replicas())
@@ -482,15 +520,13 @@ fn ordered() -> Vec<Box<dyn Exhibit>> {
 
 /// Worlds of what heals.
 fn healed() -> Vec<Box<dyn Exhibit>> {
-    vec![
-        Claimed::holds(0, 0, || {
-            healing("anti-entropy", HEALED, &["A", "B"], |right| right)
-                .says("two writes at ONE, one crash of any node, and nothing but anti-entropy")
-                .purging(sender_is_done, receiver_is_done)
-                .rings_late(|_| true)
-                .crashes(HEALED.nodes(), 1)
-        }),
-    ]
+    vec![Claimed::holds(0, 0, || {
+        healing("anti-entropy", HEALED, &["A", "B"], |right| right)
+            .says("two writes at ONE, one crash of any node, and nothing but anti-entropy")
+            .purging(sender_is_done, receiver_is_done)
+            .rings_late(|_| true)
+            .crashes(HEALED.nodes(), 1)
+    })]
 }
 
 fn flaws() -> Vec<Box<dyn Exhibit>> {

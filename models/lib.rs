@@ -32,6 +32,7 @@ pub mod pbft;
 pub mod promise;
 pub mod purge;
 pub mod raft;
+pub mod rebalance;
 pub mod register;
 pub mod service;
 pub mod shared;

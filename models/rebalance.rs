@@ -8,14 +8,14 @@ use quorate::data::NodeSet;
 use quorate::database::Operation;
 use quorate::machine::NodeId;
 use quorate::rebalance::{
-    Call, Counting, Message, Phase, Proposal, Rebalance, Stage, Step, Stream,
+    Call, Counting, Durable, Message, Phase, Proposal, Rebalance, Stage, Step, Timer, View,
 };
 use quorate::ring::{Epoch, Member, Rack, Ring, Token};
 
 use crate::catalogue::{Claimed, Exhibit, Protocol};
 use crate::flaw::Twin;
 use crate::snapshot::{Letter, Node, Snapshot, nobody_waits};
-use crate::world::World;
+use crate::world::{Disk, World};
 
 pub mod corners;
 mod flaws;
@@ -37,6 +37,12 @@ pub const CALLS_RETURN: &str = "calls return";
 
 /// Promises and worlds are stated for the right machine and for its flawed twins alike.
 type Model<M> = World<M, Past>;
+
+/// What all know at first.
+const FIRST: Stage = Stage {
+    epoch: Epoch(1),
+    step: Step::Settled,
+};
 
 /// How many alarms may ring in the calm: each node polls for each step, and for what it waits for.
 const ROUNDS: u32 = 60;
@@ -184,7 +190,7 @@ fn world<M: Twin<Rebalance>>(
         .doors(NodeSet::first(2))
         .crashes(bounds.mortal, bounds.crashes)
         // A node polls for what may be lost, and what may be lost may arrive.
-        .rings_late(|timer| matches!(timer, quorate::rebalance::Timer::Poll));
+        .rings_late(|timer| matches!(timer, Timer::Poll));
     for (client, letters) in bounds.clients.iter().enumerate() {
         world = world.client(script(client, letters, &key));
     }
@@ -217,15 +223,14 @@ fn promised<M: Twin<Rebalance>>(world: Model<M>, bounds: Bounds) -> Model<M> {
         })
 }
 
+/// What a node with this disk knows.
+fn known(disk: &Durable) -> Stage {
+    disk.view.as_ref().map_or(FIRST, View::stage)
+}
+
 /// What the nodes know, each of the ring, as its disk has it.
 fn stages<M: Twin<Rebalance>>(snapshot: &Snapshot<M, Past>) -> impl Iterator<Item = Stage> {
-    snapshot.disks().map(|(_, disk)| {
-        let first = Stage {
-            epoch: Epoch(1),
-            step: Step::Settled,
-        };
-        disk.view.as_ref().map_or(first, |view| view.stage())
-    })
+    snapshot.disks().map(|(_, disk)| known(disk))
 }
 
 /// True if all nodes know the same settled ring, and nobody proposes another.
@@ -237,12 +242,7 @@ fn nothing_changes<M: Twin<Rebalance>>(snapshot: &Snapshot<M, Past>) -> bool {
 
 /// What a node knows.
 fn stage_of<M: Twin<Rebalance>>(node: &Node<M>) -> Option<Stage> {
-    let disk = node.durable()?;
-    let first = Stage {
-        epoch: Epoch(1),
-        step: Step::Settled,
-    };
-    Some(disk.view.as_ref().map_or(first, |view| view.stage()))
+    node.durable().map(known)
 }
 
 /// True if the coordinator waits in this stage for what this replica is to answer.
@@ -305,12 +305,10 @@ fn receiver_is_done<M: Twin<Rebalance>>(letter: &Letter<Message>, to: &Node<M>) 
         Message::Write {
             stage, key, cell, ..
         } => {
-            let has = |disk: &quorate::rebalance::Durable| disk.table.cell(key).covers(cell);
+            let has = |disk: &Durable| disk.table.cell(key).covers(cell);
             knows > Some(*stage) || to.durable().is_none_or(has)
         }
-        Message::Written { operation, stage } => {
-            !awaits(to, *operation, *stage, letter.from, true)
-        }
+        Message::Written { operation, stage } => !awaits(to, *operation, *stage, letter.from, true),
         Message::Data {
             operation, stage, ..
         } => !awaits(to, *operation, *stage, letter.from, false),
@@ -354,9 +352,142 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
             right("pending-too", bounds)
                 .says("a node joins; a write counts a quorum of all, and one more for the pending replica")
         }),
+        Claimed::holds(0, 0, || {
+            let all = bounds(Shape::Join, WRITE_AND_READ).nodes();
+            right("crash", crashing(all, WRITE_AND_READ))
+                .says("a node joins; one crash of any; one client writes, another reads")
+        }),
+        Claimed::holds(0, 0, || {
+            let log = bounds(Shape::Join, WRITE_AND_READ).log();
+            right(
+                "log-crash",
+                crashing([log].into_iter().collect(), WRITE_AND_READ),
+            )
+            .says("a node joins; the log crashes once; one client writes, another reads")
+        }),
+        Claimed::holds(0, 0, || {
+            right(
+                "join-and-leave",
+                bounds(Shape::JoinAndLeave, WRITE_AND_READ),
+            )
+            .says("a node joins, and leaves again; one client writes, another reads")
+        }),
     ]
 }
 
+fn flawed(flaw: Flaw, name: &str, bounds: Bounds) -> Model<Flawed> {
+    world(name, bounds, move |right| Flawed { right, flaw })
+}
+
+/// Clients of the worlds in which flaws are told.
+const WRITE_AND_READ: &[&str] = &["w", "r"];
+const WRITE_AND_READ_TWICE: &[&str] = &["w", "rr"];
+
+/// A join in which one safeguard is left out.
+fn without(safeguard: Safeguard, name: &str, clients: &'static [&'static str]) -> Model<Flawed> {
+    let flaw = Flaw::Without(Safeguards::only(safeguard));
+    flawed(flaw, name, bounds(Shape::Join, clients))
+}
+
+fn crashing(nodes: NodeSet, clients: &'static [&'static str]) -> Bounds {
+    Bounds {
+        crashes: 1,
+        mortal: nodes,
+        ..bounds(Shape::Join, clients)
+    }
+}
+
+fn node(id: u64) -> NodeSet {
+    [NodeId(id)].into_iter().collect()
+}
+
 fn flaws() -> Vec<Box<dyn Exhibit>> {
-    vec![]
+    vec![
+        Claimed::falls(READ, 0, || {
+            without(Safeguard::FencedWrites, "unfenced-writes", WRITE_AND_READ)
+                .says("a replica takes a write that began before the change was announced, though it knows of the change")
+        }),
+        Claimed::falls(READ, 0, || {
+            without(Safeguard::FencedReads, "unfenced-reads", WRITE_AND_READ)
+                .says("a replica answers who reads by the old ring, though it knows that reads have switched")
+        }),
+        Claimed::falls(READ, 0, || {
+            without(
+                Safeguard::CountedPending,
+                "pending-not-counted",
+                WRITE_AND_READ,
+            )
+            .says(
+                "writes go to the pending replica, and a quorum of the old ones acknowledges them",
+            )
+        }),
+        Claimed::falls(READ, 0, || {
+            without(
+                Safeguard::StreamedFromQuorum,
+                "streamed-from-one",
+                WRITE_AND_READ,
+            )
+            .says("the pending replica gets its keys from one of the old ones")
+        }),
+        Claimed::falls(FORWARD, 0, || {
+            without(
+                Safeguard::RepairedPending,
+                "pending-not-repaired",
+                WRITE_AND_READ_TWICE,
+            )
+            .says("read repair reaches a quorum of the old replicas, and not the pending one")
+        }),
+        Claimed::falls(READ, 0, || {
+            without(Safeguard::Barrier, "no-barrier", WRITE_AND_READ).says(
+                "the old ring is given up as soon as reads have switched, whoever knows of it",
+            )
+        }),
+        Claimed::falls(READ, 0, || {
+            flawed(
+                Flaw::OneStep,
+                "one-step",
+                bounds(Shape::Join, WRITE_AND_READ),
+            )
+            .says("reads switch and writes leave the old ring in one step")
+        }),
+        Claimed::falls(READ, 0, || {
+            flawed(Flaw::NothingStreamed, "nothing-streamed", bounds(Shape::Join, WRITE_AND_READ))
+                .says("the ring has one node more and nothing is streamed, as if the textbook's were computed anew")
+        }),
+        Claimed::falls(IN_ORDER, 0, || {
+            flawed(Flaw::OlderStep, "older-step", bounds(Shape::Join, &[]))
+                .says("a node believes an older step that arrives again")
+        }),
+        Claimed::falls(READ, 0, || {
+            flawed(
+                Flaw::ViewForgotten,
+                "view-forgotten",
+                crashing(node(1), WRITE_AND_READ),
+            )
+            .says("a node that restarts knows no change, and takes writes of those who know none")
+        }),
+        Claimed::falls(READ, 0, || {
+            world("lying-disk", crashing(node(1), WRITE_AND_READ), |right| {
+                right
+            })
+            .disk(Disk::Lying)
+            .says("a disk forgets what it acknowledged")
+        }),
+        Claimed::falls(ENDS, 0, || {
+            flawed(
+                Flaw::StreamNotRestarted,
+                "stream-not-restarted",
+                crashing(node(3), &[]),
+            )
+            .says("a pending replica that crashed does not ask for the rest: from here the change does not end")
+        }),
+        Claimed::falls(ENDS, 0, || {
+            flawed(Flaw::NoPolls, "no-polls", bounds(Shape::Join, &[]))
+                .says("a step that was lost is not asked for: from here the change does not end")
+        }),
+        Claimed::falls(CALLS_RETURN, 0, || {
+            flawed(Flaw::NoRetries, "no-retries", bounds(Shape::Join, &["w"]))
+                .says("what was lost is not sent again: from here the write does not return")
+        }),
+    ]
 }

@@ -407,8 +407,12 @@ impl Machine for Rebalance {
     fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
         let (Call::Write { ticket, .. } | Call::Read { ticket, .. } | Call::Change { ticket, .. }) =
             call;
+        if self.is_log() {
+            let refusal = Refusal::NotHere;
+            out.tell(Event::Refused { ticket, refusal });
+            return;
+        }
         let begun = match call {
-            _ if self.is_log() => Err(Refusal::NotHere),
             Call::Write {
                 now, key, value, ..
             } => self.write(state, ticket, now, key, value, out),

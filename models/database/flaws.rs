@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use quorate::data::NodeSet;
 use quorate::database::{
     Call, Cell, Database, Durable, Event, Message, Task, Timer, Version, Volatile,
 };
-use quorate::data::NodeSet;
 use quorate::machine::{Machine, NodeId, Outbox, Output, State};
 
 use crate::flaw::{boot, delegate};
@@ -72,7 +72,9 @@ impl Machine for Flawed {
     }
 
     fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
-        self.act(state, out, |right, state, out| right.on_call(state, call, out));
+        self.act(state, out, |right, state, out| {
+            right.on_call(state, call, out)
+        });
     }
 
     fn on_message(
@@ -88,7 +90,9 @@ impl Machine for Flawed {
     }
 
     fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
-        self.act(state, out, |right, state, out| right.on_timer(state, timer, out));
+        self.act(state, out, |right, state, out| {
+            right.on_timer(state, timer, out)
+        });
     }
 
     fn delay(&self, timer: &Timer) -> Range<Duration> {

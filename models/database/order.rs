@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use quorate::database::{Call, Event, Stamp};
 use quorate::data::Map;
+use quorate::database::{Call, Event, Stamp};
 use quorate::machine::{Machine, NodeId};
 
 use super::{DELETED_STAYS, KEY, MONOTONIC, NEWER_WINS, REGULAR, RETURN_ONCE};
@@ -94,8 +94,7 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Order {
         let Some(ticket) = ticket_of(call) else {
             return;
         };
-        let deletes =
-            matches!(call, Call::Write { writes, .. } if writes.iter().any(|(_, value)| value.is_none()));
+        let deletes = matches!(call, Call::Write { writes, .. } if writes.iter().any(|(_, value)| value.is_none()));
         let open = Open {
             acknowledged: self.acknowledged,
             deleted: self.deleted,

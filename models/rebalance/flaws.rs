@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use quorate::data::NodeSet;
 use quorate::machine::{Machine, NodeId, Outbox, Output, State};
 use quorate::rebalance::{
     Call, Durable, Event, Goal, Message, Phase, Rebalance, Stage, Step, Stream, Timer, View,
@@ -78,7 +77,9 @@ impl Safeguards {
 impl std::fmt::Debug for Safeguards {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let all = Safeguard::ALL.into_iter();
-        f.debug_set().entries(all.filter(|one| self.contains(*one))).finish()
+        f.debug_set()
+            .entries(all.filter(|one| self.contains(*one)))
+            .finish()
     }
 }
 
@@ -100,18 +101,16 @@ pub enum Flaw {
     OneStep,
     /// A pending replica gets nothing, and says that it is ready.
     NothingStreamed,
-    /// A node believes whichever step it hears of.
-    AnyStep,
+    /// A step that a node hears of again is believed again.
+    OlderStep,
     /// A restarted node knows the ring with which all began.
     ViewForgotten,
     /// A pending replica that crashed does not ask again.
     StreamNotRestarted,
-    /// What was acknowledged in the stage before counts on.
-    CountsOn,
-    /// An operation does not begin anew when its coordinator learns a step.
-    NotBegunAnew,
-    /// A pending replica reads as soon as the change is announced.
-    ReadsEarly,
+    /// What may be lost is not asked for.
+    NoPolls,
+    /// An operation is sent once.
+    NoRetries,
 }
 
 impl Machine for Flawed {
@@ -132,15 +131,25 @@ impl Machine for Flawed {
             volatile.stream = Stream::Nothing;
             let kept: Vec<_> = out.drain().collect();
             let asks = |output: &Output<Self>| {
-                matches!(output, Output::Send { message: Message::Pull { .. }, .. })
+                matches!(
+                    output,
+                    Output::Send {
+                        message: Message::Pull { .. },
+                        ..
+                    }
+                )
             };
-            kept.into_iter().filter(|output| !asks(output)).for_each(|output| out.push(output));
+            kept.into_iter()
+                .filter(|output| !asks(output))
+                .for_each(|output| out.push(output));
         }
         volatile
     }
 
     fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
-        self.act(state, out, |right, state, out| right.on_call(state, call, out));
+        self.act(state, out, |right, state, out| {
+            right.on_call(state, call, out)
+        });
     }
 
     fn on_message(
@@ -151,15 +160,13 @@ impl Machine for Flawed {
         out: &mut Outbox<Self>,
     ) {
         let mine = self.view(state).stage();
-        let (message, theirs) = self.admitted(mine, message);
-        if let (Flaw::AnyStep, Message::Learn { stage, proposal }) = (self.flaw, &message)
-            && self.right.me != self.right.log
+        if let (Flaw::OlderStep, Message::Learn { stage, .. }) = (self.flaw, &message)
+            && *stage < mine
         {
-            self.jump(state, *stage, *proposal, out);
+            self.go_back(state, *stage, out);
             return;
         }
-        let before = state.volatile.pending.clone();
-        let is_step = matches!(message, Message::Learn { .. });
+        let (message, theirs) = self.admitted(mine, message);
         let mut inner = Outbox::default();
         self.act(state, &mut inner, |right, state, out| {
             right.on_message(state, from, message, out);
@@ -170,13 +177,18 @@ impl Machine for Flawed {
                 None => output,
             });
         }
-        if is_step && self.view(state).stage() != mine {
-            self.count_on(state, &before, out);
-        }
     }
 
     fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
-        self.act(state, out, |right, state, out| right.on_timer(state, timer, out));
+        let is_ignored = match timer {
+            Timer::Poll => self.flaw == Flaw::NoPolls,
+            Timer::Retry(_) => self.flaw == Flaw::NoRetries,
+        };
+        if !is_ignored {
+            self.act(state, out, |right, state, out| {
+                right.on_timer(state, timer, out);
+            });
+        }
     }
 
     fn delay(&self, timer: &Timer) -> Range<Duration> {
@@ -361,26 +373,18 @@ impl Flawed {
         Some((other, Message::Ready { stage }))
     }
 
-    /// It knows a step, whichever it is.
-    fn jump(
-        &self,
-        state: &mut State<Self>,
-        stage: Stage,
-        proposal: Option<quorate::rebalance::Proposal>,
-        out: &mut Outbox<Self>,
-    ) {
-        let _ = (stage, proposal);
-        let _ = (state, out);
-        unreachable!("{:?}", NodeSet::EMPTY)
-    }
-
-    /// What was counted in the stage before is counted on.
-    fn count_on(
-        &self,
-        state: &mut State<Self>,
-        before: &quorate::data::Map<u64, quorate::rebalance::Pending>,
-        out: &mut Outbox<Self>,
-    ) {
-        let _ = (state, before, out);
+    /// It believes what it knew before.
+    fn go_back(&self, state: &mut State<Self>, stage: Stage, out: &mut Outbox<Self>) {
+        let view = self.view(state);
+        let (old, new) = match view {
+            View::Settled(ring) => (self.right.first.clone(), ring),
+            View::Announced { old, new } | View::Switched { old, new } => (old, new),
+        };
+        state.durable.view = Some(match stage.step {
+            Step::Settled => View::Settled(old),
+            Step::Announced => View::Announced { old, new },
+            Step::Switched => View::Switched { old, new },
+        });
+        out.tell(Event::Learned { stage });
     }
 }

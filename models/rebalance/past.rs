@@ -6,9 +6,8 @@ use std::fmt;
 use quorate::database::Stamp;
 use quorate::machine::{Machine, NodeId};
 use quorate::rebalance::{Call, Event, Stage, Step};
-use quorate::ring::Epoch;
 
-use super::{FORWARD, IN_ORDER, READ};
+use super::{FIRST, FORWARD, IN_ORDER, READ};
 use crate::ghost::{Breaches, Ghost};
 
 /// What a read must not be older than.
@@ -42,12 +41,8 @@ pub struct Past {
 impl Past {
     /// Nothing was told yet.
     pub fn new(nodes: usize) -> Self {
-        let first = Stage {
-            epoch: Epoch(1),
-            step: Step::Settled,
-        };
         Self {
-            stages: vec![first; nodes],
+            stages: vec![FIRST; nodes],
             acknowledged: None,
             returned: None,
             reads: BTreeMap::new(),
@@ -72,9 +67,10 @@ impl Past {
         self.breaches.note(stamp < floor.returned, FORWARD);
         self.returned = self.returned.max(stamp);
         let place = usize::try_from(node.0).unwrap_or(usize::MAX);
-        let reads_by_next = self.stages.get(place).is_some_and(|stage| {
-            stage.epoch > Epoch(1) || stage.step == Step::Switched
-        });
+        let reads_by_next = self
+            .stages
+            .get(place)
+            .is_some_and(|stage| stage.epoch > FIRST.epoch || stage.step == Step::Switched);
         self.crossed |= reads_by_next && stamp.is_some();
     }
 }

@@ -1,0 +1,58 @@
+//! Every corner: each set of safeguards, left out.
+
+use std::collections::BTreeSet;
+
+use super::flaws::{Flaw, Flawed};
+use super::{Bounds, FORWARD, READ, Shape, bounds, world};
+use crate::engine::{Options, Stop, Verdict, search, unwatched};
+
+pub use super::flaws::{Safeguard, Safeguards};
+
+/// What became of a ring change without some safeguards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Corner {
+    /// Which.
+    pub without: Safeguards,
+    /// The promise that fell, and in how many steps; none: both hold in every state.
+    pub fell: Option<(&'static str, usize)>,
+    /// How many states were looked at: all, if nothing fell.
+    pub states: usize,
+}
+
+/// One of `factor + 1` nodes joins, one client writes and another reads twice, at two nodes. All sets of
+/// safeguards are left out, one after the other: [`Safeguards::SETS`] of them, beginning with none.
+pub fn corners(factor: u32) -> impl Iterator<Item = Corner> {
+    (0..Safeguards::SETS).map(move |number| corner(factor, Safeguards::of(number)))
+}
+
+/// The same for one of them.
+pub fn corner(factor: u32, without: Safeguards) -> Corner {
+    let bounds = Bounds {
+        factor,
+        ..bounds(Shape::Join, &["w", "rr"])
+    };
+    let flaw = Flaw::Without(without);
+    let world = world("corner", bounds, |right| Flawed { right, flaw }).only(&[READ, FORWARD]);
+    let options = Options {
+        stop: Stop::AtViolation,
+        ..Options::default()
+    };
+    let found = search(&world, options, &mut unwatched);
+    let steps = found.story.as_ref().map_or(0, Vec::len);
+    let fell = match found.verdict {
+        Verdict::Refuted { promise } => Some((promise, steps)),
+        Verdict::Exhausted => None,
+        Verdict::Bounded { .. } => panic!("the search was to look at every state"),
+    };
+    Corner {
+        without,
+        fell,
+        states: found.unique,
+    }
+}
+
+/// The promises that fell in these corners.
+pub fn fallen(corners: &[Corner]) -> BTreeSet<&'static str> {
+    let fallen = corners.iter().filter_map(|corner| corner.fell);
+    fallen.map(|(promise, _)| promise).collect()
+}
