@@ -8,12 +8,13 @@ use quorate::data::NodeSet;
 use quorate::database::Operation;
 use quorate::machine::NodeId;
 use quorate::rebalance::{
-    Call, Counting, Durable, Message, Phase, Proposal, Rebalance, Stage, Step, Timer, View,
+    Call, Counting, Durable, Message, Phase, Proposal, Rebalance, Stage, Step, Stream, Timer, View,
 };
 use quorate::ring::{Epoch, Member, Rack, Ring, Token};
 
 use crate::catalogue::{Claimed, Exhibit, Protocol};
 use crate::flaw::Twin;
+use crate::purge::{Discharged, obligations};
 use crate::snapshot::{Letter, Node, Snapshot, nobody_waits};
 use crate::world::{Disk, World};
 
@@ -66,7 +67,11 @@ struct Bounds {
     shape: Shape,
     /// What each client calls, one after the other: *w*rite, *r*ead.
     clients: &'static [&'static str],
-    /// How often a node may crash, any that is not the log unless it is said.
+    /// How many steps an operation lives through.
+    restarts: u32,
+    /// Where calls are made.
+    doors: NodeSet,
+    /// How often one of these may crash.
     crashes: u32,
     mortal: NodeSet,
     counting: Counting,
@@ -77,6 +82,8 @@ const fn bounds(shape: Shape, clients: &'static [&'static str]) -> Bounds {
         factor: 3,
         shape,
         clients,
+        restarts: 0,
+        doors: NodeSet::first(2),
         crashes: 0,
         mortal: NodeSet::EMPTY,
         counting: Counting::Both,
@@ -183,20 +190,32 @@ fn world<M: Twin<Rebalance>>(
             nodes,
             first: bounds.first(),
             counting: bounds.counting,
+            restarts_max: bounds.restarts,
         })
     };
     let machines = nodes.iter().chain([log]).map(machine).collect();
     let mut world = World::new(name, machines, Past::new(nodes.len() + 1))
-        .doors(NodeSet::first(2))
+        .doors(bounds.doors)
         .crashes(bounds.mortal, bounds.crashes)
         // A node polls for what may be lost, and what may be lost may arrive.
         .rings_late(|timer| matches!(timer, Timer::Poll));
-    for (client, letters) in bounds.clients.iter().enumerate() {
-        world = world.client(script(client, letters, &key));
-    }
+    // The first client begins with the first change: when it is made is up to the network. A later change
+    // has a client of its own, for it is refused until it can be made.
     let changes = bounds.proposals().into_iter().zip(1000..);
-    let changes = changes.map(|(proposal, ticket)| Call::Change { ticket, proposal });
-    promised(world.client(changes.collect::<Vec<_>>()), bounds)
+    let mut changes = changes.map(|(proposal, ticket)| Call::Change { ticket, proposal });
+    let mut scripts: Vec<Vec<Call>> = (bounds.clients.iter().enumerate())
+        .map(|(client, letters)| script(client, letters, &key))
+        .collect();
+    if let (Some(first), Some(change)) = (scripts.first_mut(), changes.next()) {
+        first.insert(0, change);
+    }
+    for script in scripts
+        .into_iter()
+        .chain(changes.map(|change| vec![change]))
+    {
+        world = world.client(script);
+    }
+    promised(world, bounds)
 }
 
 /// What is promised of what was told, each beside an example of what it is about.
@@ -268,6 +287,12 @@ fn awaits<M: Twin<Rebalance>>(
         }
 }
 
+/// True if a pending replica wants nothing more in this stage. One that crashes wants all again.
+fn is_past_pulling<M: Twin<Rebalance>>(node: &Node<M>, stage: Stage) -> bool {
+    stage_of(node) > Some(stage)
+        || (node.up()).is_some_and(|state| state.volatile.stream == Stream::Done)
+}
+
 /// True if it does not matter to the sender whether the message arrives.
 fn sender_is_done<M: Twin<Rebalance>>(letter: &Letter<Message>, from: &Node<M>) -> bool {
     match &letter.message {
@@ -277,7 +302,7 @@ fn sender_is_done<M: Twin<Rebalance>>(letter: &Letter<Message>, from: &Node<M>) 
         Message::Read {
             operation, stage, ..
         } => !awaits(from, *operation, *stage, letter.to, false),
-        Message::Pull { stage, .. } => stage_of(from) > Some(*stage),
+        Message::Pull { stage, .. } => is_past_pulling(from, *stage),
         Message::Propose { .. }
         | Message::Learn { .. }
         | Message::Ask { .. }
@@ -294,7 +319,8 @@ fn receiver_is_done<M: Twin<Rebalance>>(letter: &Letter<Message>, to: &Node<M>) 
     match &letter.message {
         Message::Read { .. } | Message::Pull { .. } | Message::Ask { .. } => true,
         Message::Learn { stage, .. } => knows >= Some(*stage),
-        Message::Ready { stage } | Message::Chunk { stage, .. } => knows > Some(*stage),
+        Message::Ready { stage } => knows > Some(*stage),
+        Message::Chunk { stage, .. } => is_past_pulling(to, *stage),
         Message::Propose { at, .. } => {
             let announced = Stage {
                 epoch: *at,
@@ -302,11 +328,10 @@ fn receiver_is_done<M: Twin<Rebalance>>(letter: &Letter<Message>, to: &Node<M>) 
             };
             knows >= Some(announced)
         }
-        Message::Write {
-            stage, key, cell, ..
-        } => {
+        // Not because it knows more: some flaws take a write all the same.
+        Message::Write { key, cell, .. } => {
             let has = |disk: &Durable| disk.table.cell(key).covers(cell);
-            knows > Some(*stage) || to.durable().is_none_or(has)
+            to.durable().is_none_or(has)
         }
         Message::Written { operation, stage } => !awaits(to, *operation, *stage, letter.from, true),
         Message::Data {
@@ -315,12 +340,68 @@ fn receiver_is_done<M: Twin<Rebalance>>(letter: &Letter<Message>, to: &Node<M>) 
     }
 }
 
+/// The same, and messages that matter no more are forgotten: all, or those of reads and writes alone.
+fn forgetful<M: Twin<Rebalance>>(world: Model<M>, kept: Kept) -> Model<M> {
+    let may_go = move |message: &Message| match message {
+        Message::Write { .. }
+        | Message::Written { .. }
+        | Message::Read { .. }
+        | Message::Data { .. } => true,
+        Message::Learn { .. } | Message::Propose { .. } => kept != Kept::Steps,
+        Message::Pull { .. }
+        | Message::Chunk { .. }
+        | Message::Ready { .. }
+        | Message::Ask { .. } => kept == Kept::Nothing,
+    };
+    world.purging(
+        move |letter, from| may_go(&letter.message) && sender_is_done(letter, from),
+        move |letter, to| may_go(&letter.message) && receiver_is_done(letter, to),
+    )
+}
+
+/// Which messages are not forgotten, for they may matter again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    /// All may be forgotten.
+    Nothing,
+    /// Those of the stream, and that a node is ready: a crash takes what they brought about.
+    Stream,
+    /// Those, and the steps: they may be forgotten by the nodes, too.
+    Steps,
+}
+
+impl Bounds {
+    fn kept(self) -> Kept {
+        match self.crashes {
+            0 => Kept::Nothing,
+            _ => Kept::Stream,
+        }
+    }
+}
+
 /// A world of the right machine.
 fn right(name: &str, bounds: Bounds) -> Model<Rebalance> {
-    world(name, bounds, |right| right)
-        .purging(sender_is_done, receiver_is_done)
+    forgetful(world(name, bounds, |right| right), bounds.kept())
         // What is sent again is in the network already: it matters to promises of the calm alone.
         .never("ring Retry")
+}
+
+/// Checks what forgetting messages owes, in a small world.
+///
+/// # Errors
+///
+/// Says which obligation fails, and where.
+pub fn purging_is_owed() -> Result<Vec<Discharged>, String> {
+    let join = || right("purging", two_replicas());
+    Ok(vec![obligations(join)?])
+}
+
+/// Two replicas of three nodes: a small world, in which there is little to see.
+fn two_replicas() -> Bounds {
+    Bounds {
+        factor: 2,
+        ..bounds(Shape::Join, WRITE_AND_READ)
+    }
 }
 
 /// Ring change, its worlds and its flaws.
@@ -328,7 +409,7 @@ pub fn protocol() -> Protocol {
     Protocol {
         name: "rebalance",
         summary: "ring change: a node joins or leaves, and no acknowledged write is lost",
-        worlds: worlds(),
+        worlds: worlds().into_iter().chain(candidates()).collect(),
         flaws: flaws(),
     }
 }
@@ -336,26 +417,25 @@ pub fn protocol() -> Protocol {
 fn worlds() -> Vec<Box<dyn Exhibit>> {
     vec![
         Claimed::holds(0, 0, || {
-            right("join", bounds(Shape::Join, &["w", "rr"]))
-                .says("three replicas of four nodes, one of which joins; one client writes, another reads twice")
+            right("join", bounds(Shape::Join, WRITE_AND_READ_TWICE))
+                .says("three replicas, four nodes, one of which joins; a client writes, and reads twice, at any of two nodes")
         }),
         Claimed::holds(0, 0, || {
-            right("leave", bounds(Shape::Leave, &["w", "rr"]))
+            right("leave", bounds(Shape::Leave, WRITE_AND_READ_TWICE))
                 .says("the same, and one of the four leaves")
         }),
         Claimed::holds(0, 0, || {
             let counting = Counting::PendingToo;
             let bounds = Bounds {
                 counting,
-                ..bounds(Shape::Join, &["w", "rr"])
+                ..bounds(Shape::Join, WRITE_AND_READ_TWICE)
             };
             right("pending-too", bounds)
                 .says("a node joins; a write counts a quorum of all, and one more for the pending replica")
         }),
         Claimed::holds(0, 0, || {
-            let all = bounds(Shape::Join, WRITE_AND_READ).nodes();
-            right("crash", crashing(all, WRITE_AND_READ))
-                .says("a node joins; one crash of any; one client writes, another reads")
+            right("crash", crashing(NodeSet::first(4), WRITE_AND_READ))
+                .says("a node joins; one crash of any; a client writes and reads")
         }),
         Claimed::holds(0, 0, || {
             let log = bounds(Shape::Join, WRITE_AND_READ).log();
@@ -363,25 +443,39 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
                 "log-crash",
                 crashing([log].into_iter().collect(), WRITE_AND_READ),
             )
-            .says("a node joins; the log crashes once; one client writes, another reads")
+            .says("a node joins; the log crashes once; a client writes and reads")
         }),
         Claimed::holds(0, 0, || {
             right(
                 "join-and-leave",
                 bounds(Shape::JoinAndLeave, WRITE_AND_READ),
             )
-            .says("a node joins, and leaves again; one client writes, another reads")
+            .says("a node joins, and leaves again; a client writes and reads")
+        }),
+        Claimed::holds(0, 0, || {
+            right("two-replicas", two_replicas())
+                .says("two replicas, three nodes, one of which joins; a client writes and reads")
         }),
     ]
 }
 
 fn flawed(flaw: Flaw, name: &str, bounds: Bounds) -> Model<Flawed> {
-    world(name, bounds, move |right| Flawed { right, flaw })
+    let world = world(name, bounds, move |right| Flawed { right, flaw });
+    match flaw {
+        Flaw::OlderStep | Flaw::ViewForgotten => forgetful(world, Kept::Steps),
+        Flaw::Without(_)
+        | Flaw::OneStep
+        | Flaw::NothingStreamed
+        | Flaw::StreamNotRestarted
+        | Flaw::NoPolls
+        | Flaw::NoRetries => forgetful(world, bounds.kept()),
+    }
 }
 
 /// Clients of the worlds in which flaws are told.
-const WRITE_AND_READ: &[&str] = &["w", "r"];
-const WRITE_AND_READ_TWICE: &[&str] = &["w", "rr"];
+const NOTHING: &[&str] = &[""];
+const WRITE_AND_READ: &[&str] = &["wr"];
+const WRITE_AND_READ_TWICE: &[&str] = &["wrr"];
 
 /// A join in which one safeguard is left out.
 fn without(safeguard: Safeguard, name: &str, clients: &'static [&'static str]) -> Model<Flawed> {
@@ -395,6 +489,12 @@ fn crashing(nodes: NodeSet, clients: &'static [&'static str]) -> Bounds {
         mortal: nodes,
         ..bounds(Shape::Join, clients)
     }
+}
+
+/// The same, with all calls at one node.
+fn door(id: u64, bounds: Bounds) -> Bounds {
+    let doors = node(id);
+    Bounds { doors, ..bounds }
 }
 
 fn node(id: u64) -> NodeSet {
@@ -455,21 +555,23 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
                 .says("the ring has one node more and nothing is streamed, as if the textbook's were computed anew")
         }),
         Claimed::falls(IN_ORDER, 0, || {
-            flawed(Flaw::OlderStep, "older-step", bounds(Shape::Join, &[]))
+            flawed(Flaw::OlderStep, "older-step", bounds(Shape::Join, NOTHING))
                 .says("a node believes an older step that arrives again")
         }),
         Claimed::falls(READ, 0, || {
             flawed(
                 Flaw::ViewForgotten,
                 "view-forgotten",
-                crashing(node(1), WRITE_AND_READ),
+                door(0, crashing(node(1), WRITE_AND_READ)),
             )
             .says("a node that restarts knows no change, and takes writes of those who know none")
         }),
         Claimed::falls(READ, 0, || {
-            world("lying-disk", crashing(node(1), WRITE_AND_READ), |right| {
-                right
-            })
+            world(
+                "lying-disk",
+                door(1, crashing(node(1), WRITE_AND_READ)),
+                |right| right,
+            )
             .disk(Disk::Lying)
             .says("a disk forgets what it acknowledged")
         }),
@@ -477,17 +579,97 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
             flawed(
                 Flaw::StreamNotRestarted,
                 "stream-not-restarted",
-                crashing(node(3), &[]),
+                crashing(node(3), NOTHING),
             )
             .says("a pending replica that crashed does not ask for the rest: from here the change does not end")
         }),
         Claimed::falls(ENDS, 0, || {
-            flawed(Flaw::NoPolls, "no-polls", bounds(Shape::Join, &[]))
+            flawed(Flaw::NoPolls, "no-polls", bounds(Shape::Join, NOTHING))
                 .says("a step that was lost is not asked for: from here the change does not end")
         }),
         Claimed::falls(CALLS_RETURN, 0, || {
             flawed(Flaw::NoRetries, "no-retries", bounds(Shape::Join, &["w"]))
                 .says("what was lost is not sent again: from here the write does not return")
         }),
+    ]
+}
+
+fn candidates() -> Vec<Box<dyn Exhibit>> {
+    fn one(name: &'static str, bounds: Bounds) -> Box<dyn Exhibit> {
+        Claimed::holds(0, 0, move || right(name, bounds))
+    }
+    const APART: &[&str] = &["w", "r"];
+    const TWICE: &[&str] = &["w", "rr"];
+    let restarts = 1;
+    vec![
+        one("c-join-wr", bounds(Shape::Join, WRITE_AND_READ)),
+        one("c-join-w", bounds(Shape::Join, &["w"])),
+        one("c-join-wr-0", door(0, bounds(Shape::Join, WRITE_AND_READ))),
+        one("c-join-w-r", bounds(Shape::Join, APART)),
+        one("c-join-w-r-0", door(0, bounds(Shape::Join, APART))),
+        one("c-join-w-rr-0", door(0, bounds(Shape::Join, TWICE))),
+        one(
+            "c-anew",
+            Bounds {
+                restarts,
+                ..bounds(Shape::Join, WRITE_AND_READ)
+            },
+        ),
+        one(
+            "c-anew-0",
+            door(
+                0,
+                Bounds {
+                    restarts,
+                    ..bounds(Shape::Join, WRITE_AND_READ)
+                },
+            ),
+        ),
+        one(
+            "c-anew-w",
+            Bounds {
+                restarts: 3,
+                ..bounds(Shape::Join, &["w"])
+            },
+        ),
+        one("c-crash0", crashing(node(0), WRITE_AND_READ)),
+        one("c-crash1", crashing(node(1), WRITE_AND_READ)),
+        one("c-crash3", crashing(node(3), WRITE_AND_READ)),
+        one(
+            "c-crash-0",
+            door(0, crashing(NodeSet::first(4), WRITE_AND_READ)),
+        ),
+        one("c-crash-w", crashing(NodeSet::first(4), &["w"])),
+        one("c-crash3-0", door(0, crashing(node(3), WRITE_AND_READ))),
+        one("c-log-0", door(0, crashing(node(4), WRITE_AND_READ))),
+        one("c-twice-w", bounds(Shape::JoinAndLeave, &["w"])),
+        one(
+            "c-twice-wr-0",
+            door(0, bounds(Shape::JoinAndLeave, WRITE_AND_READ)),
+        ),
+        one(
+            "c-two-wrr",
+            Bounds {
+                factor: 2,
+                ..bounds(Shape::Join, WRITE_AND_READ_TWICE)
+            },
+        ),
+        one(
+            "c-two-w",
+            Bounds {
+                factor: 2,
+                ..bounds(Shape::Join, &["w"])
+            },
+        ),
+        one(
+            "c-two-wr-0",
+            door(
+                0,
+                Bounds {
+                    factor: 2,
+                    ..bounds(Shape::Join, WRITE_AND_READ)
+                },
+            ),
+        ),
     ]
 }

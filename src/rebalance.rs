@@ -14,8 +14,8 @@
 //!
 //! Every node learns the steps in this order, some late. So a *stage*, the epoch of the ring and the step,
 //! says how much a node knows. Every message of an operation carries its coordinator's stage, and a node
-//! of another stage does not answer it. When a coordinator learns a step, it begins its operations anew;
-//! a write keeps its stamp.
+//! of another stage does not answer it. When a coordinator learns a step, it begins its operations anew,
+//! a write with the stamp that it has, or gives them up.
 //!
 //! - **Source.** Apache Cassandra, CEP-21 *Transactional Cluster Metadata*, 2022, and the reports of what
 //!   happened without it, ScyllaDB's issues 2308, 4208, 5252, 6126, 6305 and 20458; DeCandia et al.,
@@ -82,6 +82,8 @@ pub struct Rebalance {
     pub first: Ring,
     /// When a write is acknowledged during a change.
     pub counting: Counting,
+    /// How many steps an operation lives through, before it is given up.
+    pub restarts_max: u32,
 }
 
 /// What the application asks. The ticket is the caller's; the answering event repeats it.
@@ -230,6 +232,11 @@ pub enum Event {
         /// The caller's name for the call.
         ticket: u64,
     },
+    /// The ring changed too often while the call was under way. A write may or may not have been made.
+    GaveUp {
+        /// The caller's name for the call.
+        ticket: u64,
+    },
     /// The call was not begun, and will have no effect.
     Refused {
         /// The caller's name for the call.
@@ -354,6 +361,8 @@ pub struct Pending {
     pub cell: Cell,
     /// How far it is.
     pub phase: Phase,
+    /// How often it began anew.
+    pub restarts: u32,
 }
 
 /// What was asked.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::flaws::{Flaw, Flawed};
-use super::{Bounds, FORWARD, READ, Shape, bounds, world};
+use super::flaws::Flaw;
+use super::{Bounds, FORWARD, READ, Shape, WRITE_AND_READ_TWICE, bounds, flawed};
 use crate::engine::{Options, Stop, Verdict, search, unwatched};
 
 pub use super::flaws::{Safeguard, Safeguards};
@@ -19,7 +19,7 @@ pub struct Corner {
     pub states: usize,
 }
 
-/// One of `factor + 1` nodes joins, one client writes and another reads twice, at two nodes. All sets of
+/// One of `factor + 1` nodes joins, and a client writes and reads twice, at any of two nodes. All sets of
 /// safeguards are left out, one after the other: [`Safeguards::SETS`] of them, beginning with none.
 pub fn corners(factor: u32) -> impl Iterator<Item = Corner> {
     (0..Safeguards::SETS).map(move |number| corner(factor, Safeguards::of(number)))
@@ -29,10 +29,10 @@ pub fn corners(factor: u32) -> impl Iterator<Item = Corner> {
 pub fn corner(factor: u32, without: Safeguards) -> Corner {
     let bounds = Bounds {
         factor,
-        ..bounds(Shape::Join, &["w", "rr"])
+        ..bounds(Shape::Join, WRITE_AND_READ_TWICE)
     };
     let flaw = Flaw::Without(without);
-    let world = world("corner", bounds, |right| Flawed { right, flaw }).only(&[READ, FORWARD]);
+    let world = flawed(flaw, "corner", bounds).only(&[READ, FORWARD]);
     let options = Options {
         stop: Stop::AtViolation,
         ..Options::default()

@@ -85,7 +85,7 @@ impl std::fmt::Debug for Safeguards {
 
 /// A machine that gets one thing wrong, or leaves some safeguards out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Flawed {
+pub(super) struct Flawed {
     /// The right machine.
     pub right: Rebalance,
     /// What it gets wrong.
@@ -94,7 +94,7 @@ pub struct Flawed {
 
 /// What it gets wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Flaw {
+pub(super) enum Flaw {
     /// These safeguards are left out.
     Without(Safeguards),
     /// Reads switch, and writes leave the old ring, in one step.

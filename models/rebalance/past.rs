@@ -106,6 +106,7 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Past {
             Event::Wrote { ticket, .. }
             | Event::Got { ticket, .. }
             | Event::Proposed { ticket }
+            | Event::GaveUp { ticket }
             | Event::Refused { ticket, .. } => Some(*ticket),
             Event::Learned { .. } | Event::Streamed { .. } => None,
         }
@@ -129,7 +130,7 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Past {
             }
             Event::Got { ticket, cell } => self.got(node, *ticket, cell.stamp()),
             Event::Learned { stage } => self.learned(node, *stage),
-            Event::Refused { ticket, .. } => {
+            Event::GaveUp { ticket } | Event::Refused { ticket, .. } => {
                 self.reads.remove(ticket);
             }
             Event::Proposed { .. } | Event::Streamed { .. } => {}

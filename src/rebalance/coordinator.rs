@@ -82,19 +82,30 @@ impl Rebalance {
             goal,
             cell,
             phase: first_phase(goal),
+            restarts: 0,
         };
         state.volatile.pending.insert(number, pending);
         out.arm(Timer::Retry(number));
         self.start(state, number, out);
     }
 
-    /// The node learned a step: what was counted by the one before does not count.
+    /// The node learned a step: what was counted by the one before does not count. Whoever has begun anew
+    /// as often as is allowed is given up.
     pub(super) fn begin_anew(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
         let numbers: alloc::vec::Vec<u64> = state.volatile.pending.keys().copied().collect();
         for number in numbers {
-            if let Some(pending) = state.volatile.pending.get_mut(&number) {
-                pending.phase = first_phase(pending.goal);
+            let Some(pending) = state.volatile.pending.get_mut(&number) else {
+                continue;
+            };
+            if pending.restarts == self.restarts_max {
+                let ticket = pending.ticket;
+                state.volatile.pending.remove(&number);
+                out.disarm(Timer::Retry(number));
+                out.tell(Event::GaveUp { ticket });
+                continue;
             }
+            pending.restarts += 1;
+            pending.phase = first_phase(pending.goal);
             self.start(state, number, out);
         }
     }
