@@ -21,7 +21,13 @@ impl Served for Cap {
         let setting = match cluster.protocol {
             Protocol::CapAp => Setting::AP,
             // Whatever is not said to be available is consistent.
-            Protocol::CapCp | Protocol::Register | Protocol::Raft | Protocol::Store => Setting::CP,
+            Protocol::CapCp
+            | Protocol::Register
+            | Protocol::Raft
+            | Protocol::Store
+            | Protocol::Gossip
+            | Protocol::Causal
+            | Protocol::Membership => Setting::CP,
         };
         (cluster.quorums.members(), setting)
     }
@@ -46,6 +52,7 @@ impl Served for Cap {
                 &command,
                 "raft has, and store has compare-and-swap",
             )),
+            Command::Members(_) | Command::HandOver(_) => Err(lacks::<Self>(&command, "raft has")),
         }
     }
 
