@@ -19,7 +19,7 @@ use quorate_models::testing::{audits, discharges, holds, refutes};
 
 #[test]
 fn promises_hold_while_a_node_joins() {
-    holds("rebalance", "join", 0);
+    holds("rebalance", "join", 803_158);
 }
 
 #[test]
@@ -33,8 +33,13 @@ fn promises_hold_when_a_write_counts_one_more_for_each_pending_replica() {
 }
 
 #[test]
-fn promises_hold_with_a_crash_during_the_change() {
+fn promises_hold_when_who_joins_crashes_and_streaming_is_restarted() {
     holds("rebalance", "crash", 0);
+}
+
+#[test]
+fn promises_hold_when_who_joined_leaves_again() {
+    holds("rebalance", "join-and-leave", 0);
 }
 
 #[test]
@@ -43,8 +48,13 @@ fn promises_hold_with_a_crash_of_the_log() {
 }
 
 #[test]
-fn promises_hold_when_who_joined_leaves_again() {
-    holds("rebalance", "join-and-leave", 0);
+fn promises_hold_when_an_operation_begins_anew() {
+    holds("rebalance", "begun-anew", 77_368);
+}
+
+#[test]
+fn promises_hold_with_two_replicas_too() {
+    holds("rebalance", "two-replicas", 6_531);
 }
 
 #[test]
@@ -75,11 +85,6 @@ fn reads_do_not_go_back_falls_when_repair_does_not_reach_the_pending_replica() {
 #[test]
 fn acknowledged_writes_falls_without_the_barrier() {
     refutes("rebalance", "no-barrier", READ);
-}
-
-#[test]
-fn acknowledged_writes_falls_when_reads_and_writes_change_in_one_step() {
-    refutes("rebalance", "one-step", READ);
 }
 
 #[test]
@@ -135,19 +140,25 @@ fn exactly_one_corner_is_safe() {
         let (promise, steps) = corner.and_then(|corner| corner.fell).expect("it fell");
         single.push((safeguard, promise, steps));
     }
-    assert_eq!(single, []);
+    let expected = [
+        (Safeguard::FencedWrites, READ, 18),
+        (Safeguard::FencedReads, READ, 23),
+        (Safeguard::CountedPending, READ, 19),
+        (Safeguard::StreamedFromQuorum, READ, 15),
+        (Safeguard::RepairedPending, FORWARD, 20),
+        (Safeguard::Barrier, READ, 21),
+    ];
+    assert_eq!(single, expected);
 }
 
 /// With two replicas a quorum is all of them, and none of it shows: whoever tries a ring change with two
 /// replicas has tried nothing.
 #[test]
 fn two_replicas_hide_every_corner() {
-    for safeguard in Safeguard::ALL {
-        let corner = corner(2, Safeguards::only(safeguard));
-        assert_eq!(corner.fell, None, "{corner:?}");
-    }
+    let fallen: Vec<Corner> = corners(2).filter(|corner| corner.fell.is_some()).collect();
+    assert_eq!(fallen, []);
     let all = Safeguards::of(Safeguards::SETS - 1);
-    assert_eq!(corner(2, all).fell, None, "not even all at once");
+    assert!(corner(2, all).states > 1_000, "there was something to see");
 }
 
 #[test]
@@ -614,70 +625,5 @@ proptest! {
     #[test]
     fn the_laws_of_every_machine_hold(me in 0..6_u64, moves in vec(one_move(), 0..80)) {
         laws::check(&node(me), moves);
-    }
-}
-
-#[test]
-fn zz_sizes() {
-    let names = std::env::var("NAMES").unwrap_or_default();
-    let max = std::env::var("MAX").map_or(500_000, |max| max.parse().expect("a number"));
-    for name in names.split_whitespace() {
-        let protocol = quorate_models::catalogue::protocol("rebalance").expect("it");
-        let exhibit = protocol.exhibit(name).expect("it");
-        let now = std::time::Instant::now();
-        println!("{name}: {:?} {:?}", exhibit.factors(max), now.elapsed());
-    }
-}
-
-#[test]
-fn zz_checks() {
-    let names = std::env::var("NAMES").unwrap_or_default();
-    for name in names.split_whitespace() {
-        let protocol = quorate_models::catalogue::protocol("rebalance").expect("it");
-        let exhibit = protocol.exhibit(name).expect("it");
-        let how = quorate_models::catalogue::How::default();
-        let report = exhibit
-            .check(&how, &mut quorate_models::engine::unwatched)
-            .expect("it");
-        println!(
-            "{}: {} {} {} {:?} {}s",
-            report.world,
-            report.unique,
-            report.generated,
-            report.verdict,
-            report.surprise,
-            report.seconds
-        );
-        println!("{}", report.story.unwrap_or_default());
-        for fired in &report.coverage {
-            println!("{fired:?}");
-        }
-    }
-}
-
-#[test]
-fn zz_corners() {
-    for number in 0..64 {
-        println!("{:?}", corner(3, Safeguards::of(number)));
-    }
-}
-#[test]
-fn zz_flaws() {
-    let protocol = quorate_models::catalogue::protocol("rebalance").expect("it");
-    for exhibit in &protocol.flaws {
-        let now = std::time::Instant::now();
-        let how = quorate_models::catalogue::How::default();
-        let report = exhibit
-            .check(&how, &mut quorate_models::engine::unwatched)
-            .expect("it");
-        println!(
-            "{}: {} {} {:?} {:?}",
-            report.world,
-            report.unique,
-            report.verdict,
-            report.surprise,
-            now.elapsed()
-        );
-        println!("{}", report.story.unwrap_or_default());
     }
 }

@@ -1,7 +1,5 @@
 //! Every corner: each set of safeguards, left out.
 
-use std::collections::BTreeSet;
-
 use super::flaws::Flaw;
 use super::{Bounds, FORWARD, READ, Shape, WRITE_AND_READ_TWICE, bounds, flawed};
 use crate::engine::{Options, Stop, Verdict, search, unwatched};
@@ -49,10 +47,4 @@ pub fn corner(factor: u32, without: Safeguards) -> Corner {
         fell,
         states: found.unique,
     }
-}
-
-/// The promises that fell in these corners.
-pub fn fallen(corners: &[Corner]) -> BTreeSet<&'static str> {
-    let fallen = corners.iter().filter_map(|corner| corner.fell);
-    fallen.map(|(promise, _)| promise).collect()
 }

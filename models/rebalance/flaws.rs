@@ -97,8 +97,6 @@ pub(super) struct Flawed {
 pub(super) enum Flaw {
     /// These safeguards are left out.
     Without(Safeguards),
-    /// Reads switch, and writes leave the old ring, in one step.
-    OneStep,
     /// A pending replica gets nothing, and says that it is ready.
     NothingStreamed,
     /// A step that a node hears of again is believed again.
@@ -288,13 +286,6 @@ impl Flawed {
             });
             said.extend(outputs);
         }
-        if self.flaw == Flaw::OneStep {
-            // Nobody hears of the step between.
-            said.retain(|output| {
-                !matches!(output, Output::Send { message: Message::Learn { stage, .. }, .. }
-                    if stage.step == Step::Switched)
-            });
-        }
         said.into_iter().for_each(|output| out.push(output));
     }
 
@@ -363,11 +354,7 @@ impl Flawed {
     /// The same at the log.
     fn imagined_readiness(&self, state: &State<Self>, view: &View) -> Option<(NodeId, Message)> {
         let stage = view.stage();
-        let goes_on = match (self.flaw, stage.step) {
-            (Flaw::OneStep, Step::Switched) => true,
-            (_, Step::Switched) => self.is_without(Safeguard::Barrier),
-            (_, Step::Settled | Step::Announced) => false,
-        };
+        let goes_on = stage.step == Step::Switched && self.is_without(Safeguard::Barrier);
         let waits = view.old().members().difference(state.volatile.ready);
         let other = waits.iter().next().filter(|_| goes_on)?;
         Some((other, Message::Ready { stage }))
