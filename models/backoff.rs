@@ -27,6 +27,8 @@ pub const BOUNDED: &str = "waits are bounded";
 pub const SERVED: &str = "everyone is served";
 /// On every fair run every client is served: true of one alone.
 pub const UNLUCKY: &str = "everyone is served, however unlucky";
+/// Clients who overlapped do not overlap for ever: in the calm they are served.
+pub const OVERLAPS_END: &str = "overlaps end";
 
 const SERVER: NodeId = NodeId(0);
 const DOUBLINGS_MAX: u32 = 3;
@@ -48,6 +50,9 @@ impl fmt::Debug for Slots {
         for (number, (node, ticket)) in self.done.iter().enumerate() {
             let separator = if number == 0 { "" } else { ", " };
             write!(f, "{separator}call {ticket} of {node} is done")?;
+        }
+        if self.overlapped {
+            write!(f, "; what was tried together came to nothing")?;
         }
         write!(f, "{}", self.broken)
     }
@@ -110,7 +115,11 @@ fn world<M: Twin<Backoff>>(name: &str, clients: usize, make: impl Fn(Backoff) ->
     for promise in [ALONE, DONE_ONCE, BOUNDED] {
         world = world.always_told(promise, move |told| !told.ghost.broken.of(promise));
     }
-    world.recovers_for_clients(SERVED, ROUNDS, nobody_waits)
+    world
+        .recovers_for_clients(SERVED, ROUNDS, nobody_waits)
+        .recovers(OVERLAPS_END, ROUNDS, |snapshot| {
+            !snapshot.ghost.overlapped || nobody_waits(&snapshot.clients)
+        })
 }
 
 /// How many alarms may ring in a calm: in each slot those of all clients, and the slot's own.
@@ -143,7 +152,7 @@ pub fn protocol() -> Protocol {
 
 fn worlds() -> Vec<Box<dyn Exhibit>> {
     vec![
-        Claimed::holds(1, 1, || {
+        Claimed::holds(26, 50, || {
             world("one-client", 1, |right| right)
                 .eventually_for_clients(UNLUCKY, nobody_waits)
                 .sometimes_told("everything is done", |told| told.ghost.done.len() == 1)
@@ -167,16 +176,16 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
 
 fn flaws() -> Vec<Box<dyn Exhibit>> {
     vec![
-        Claimed::falls(SERVED, 0, || {
+        Claimed::falls(OVERLAPS_END, 5, || {
             flawed(Flaw::Lockstep, "lockstep", 2).says(
                 "waits double, and are not drawn: two who tried together try together for ever",
             )
         }),
-        Claimed::falls(SERVED, 0, || {
+        Claimed::falls(OVERLAPS_END, 7, || {
             flawed(Flaw::NeverDoubles, "never-doubles", 3)
                 .says("waits are drawn, and do not double: three are too many for two slots")
         }),
-        Claimed::falls(SERVED, 0, || {
+        Claimed::falls(OVERLAPS_END, 5, || {
             flawed(Flaw::AtOnce, "at-once", 2).says("who came to nothing tries again at once")
         }),
         Claimed::falls(SERVED, 1, || {
@@ -198,7 +207,7 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
 /// The right machine where something that it assumes is taken away.
 fn weakened() -> Vec<Box<dyn Exhibit>> {
     vec![
-        Claimed::falls(UNLUCKY, 9, || {
+        Claimed::falls(UNLUCKY, 24, || {
             world("no-chance", 2, |right| right)
                 .eventually_for_clients(UNLUCKY, nobody_waits)
                 .says("whoever lets alarms ring is fair, and does not draw: what was drawn to be apart comes together")

@@ -40,7 +40,7 @@ mod report;
 mod sabotage;
 mod weather;
 
-pub use book::{Book, Came, Entry, came};
+pub use book::{Book, Came, Entry, came, operation};
 pub use report::{Report, sabotages, storms};
 pub use sabotage::Sabotage;
 
@@ -288,6 +288,8 @@ fn settings(protocol: Protocol) -> Settings {
         cluster: Some(7),
         protocol: Some(protocol.name().into()),
         members: Some(members.collect()),
+        // So few that a run has many snapshots.
+        snapshot_entries: Some(20),
         ..Settings::default()
     }
 }
@@ -363,6 +365,7 @@ impl<M: Served> Simulation<M> {
                     "operations left of each client: {:?}",
                     left.collect::<Vec<_>>()
                 );
+                self.say_how_they_are();
                 self.violation = Some(Violation::Stuck(left));
                 break;
             }
@@ -399,6 +402,18 @@ impl<M: Served> Simulation<M> {
             self.book.converged(&self.last)
         };
         self.violation = judged.err().map(Violation::History);
+    }
+
+    fn say_how_they_are(&mut self) {
+        for node in 0..NODES {
+            let Some(running) = &self.places[node].running else {
+                self.say(|| format!("n{node} does not run"));
+                continue;
+            };
+            let state = M::status(running.member.state());
+            let counters = running.member.cycle().ground().port.counters.clone();
+            self.say(|| format!("n{node}: {state:?}, {counters}"));
+        }
     }
 
     fn later(&mut self, after: Duration, happening: Happening) {

@@ -2,7 +2,8 @@
 //!
 //! [`World`] says what can happen; this finds all of it. It does what a search over [`World::apply`]
 //! does, and a test holds the two together on random worlds, but it goes through numbers instead of
-//! states, of which `space.rs` says how. It
+//! states, of which `space.rs` says how; what they stand for is behind `contents.rs`, and only
+//! `stock.rs`, which implements that, is compiled for each machine. It
 //!
 //! - computes each distinct step of a node once, and asks each promise once for each distinct value
 //!   of what that promise looks at;
@@ -22,6 +23,12 @@
 //! as far as that level and remembers them. Of the states that break the promise there it takes the
 //! one with the least fingerprint, and of the parents of each state again the least. So the story is
 //! a shortest one, and a function of the world alone: not of the order in which states were met.
+//!
+//! # Promises of runs
+//!
+//! [`Kind::Eventually`] is about runs that never end. Once every state is known, `cycles.rs` makes the
+//! graph of them all, without reductions, and looks for a way round that is fair and misses the goal.
+//! That takes memory for every transition, so it is for worlds of up to some millions.
 
 mod calm;
 mod checker;

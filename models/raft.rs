@@ -32,7 +32,7 @@ mod hasty;
 mod leased;
 mod past;
 
-pub use bounded::{Bounded, LastTerm};
+pub use bounded::{Bounded, LastTerm, Stands};
 use dead::Rules;
 use flaws::{Flaw, Flawed};
 pub use past::{Chronicle, Clients, Past, Reign};
@@ -85,8 +85,17 @@ struct Cluster {
     flow: Flow,
     snapshots: Snapshots,
     changes: Changes,
-    /// Whose election alarms ring.
-    candidates: NodeSet,
+    /// Who stands for election.
+    candidates: Candidates,
+}
+
+/// Who stands for election in a world.
+#[derive(Clone, Copy)]
+enum Candidates {
+    /// Anyone at any time.
+    Anyone,
+    /// In each term one: node 0 in the first, node 1 in the second, and so on.
+    InTurn,
 }
 
 const THREE: Cluster = Cluster {
@@ -102,7 +111,7 @@ const THREE: Cluster = Cluster {
     flow: Flow::StopAndWait,
     snapshots: Snapshots::Never,
     changes: Changes::Never,
-    candidates: NodeSet::first(64),
+    candidates: Candidates::Anyone,
 };
 
 const TWO: Cluster = Cluster {
@@ -129,6 +138,15 @@ impl Cluster {
         }
     }
 
+    /// When a node stands.
+    fn stands(self, me: NodeId) -> Stands {
+        match self.candidates {
+            Candidates::Anyone => Stands::Always,
+            Candidates::InTurn if me.0 < self.terms => Stands::For(Term(me.0 + 1)),
+            Candidates::InTurn => Stands::Never,
+        }
+    }
+
     /// Members and spares.
     fn nodes(self) -> NodeSet {
         NodeSet::first(self.members + self.spares)
@@ -139,7 +157,7 @@ impl Cluster {
             inner: make(self.raft(me)),
             bound: LastTerm {
                 term: Term(self.terms),
-                stands: self.candidates.contains(me),
+                stands: self.stands(me),
             },
         };
         self.nodes().iter().map(bounded).collect()

@@ -13,7 +13,7 @@ use quorate::udp::configuration::{Cluster, Protocol, Settings};
 use quorate::udp::recording::{self, Entry, Recording};
 use quorate::udp::served::{Answer, Command, ForServed, Served, with};
 
-use crate::cluster::{Book, came, is_linearizable};
+use crate::cluster::{Book, came, is_linearizable, operation};
 
 /// Replays a recording, and says what it went through.
 ///
@@ -89,8 +89,10 @@ fn history(mut happened: Vec<Happened>) -> Result<(usize, usize), String> {
     {
         match what {
             What::Asks(command) => {
-                let number = book.call(node, command.clone());
-                asked.insert((boot, ticket), (number, command));
+                if let Some(operation) = operation(&command) {
+                    let number = book.call(node, operation);
+                    asked.insert((boot, ticket), (number, command));
+                }
             }
             What::Answers(answer) => {
                 if let Some((number, command)) = asked.remove(&(boot, ticket)) {

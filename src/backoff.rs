@@ -16,12 +16,14 @@
 //!   Jitter*, AWS Architecture Blog, 2015 (full jitter).
 //! - **Promises.** *done alone*: what is done was the only thing in its slot. *done once*: nothing is done
 //!   twice. *waits are bounded*: no client waits longer than the largest back-off. *everyone is served*: in
-//!   the calm every client is.
+//!   the calm every client is. *overlaps end*: those who overlapped too. *everyone is served, however unlucky*: on every fair run; true of a client alone,
+//!   and of no two, for who lets alarms ring may be fair and yet never draw apart
+//!   (`everyone_is_served_falls_on_a_fair_run_that_nobody_drew`).
 //! - **Assumes.** Clients' waits, where they differ, differ by more than a slot before long: in the calm of
 //!   the checker each node draws another place in its range. The server's disk keeps what it acknowledged.
 //! - **Leaves out.** Giving up, deadlines and budgets, which [`crate::service`] has; more than one server.
 //! - **The textbook says.** Chapter 8 recommends to retry with exponential back-off, and does not say that it
-//!   takes chance (`everyone_is_served_falls_in_lockstep`).
+//!   takes chance (`overlaps_end_falls_in_lockstep`).
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;

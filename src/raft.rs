@@ -60,7 +60,7 @@ pub use log::{Command, Entry, Index, Log, Position, Term};
 pub use membership::{Current, MemberChange, Membership};
 pub use message::{Message, Rest};
 pub use settings::{Changes, Elections, FirstEntry, Flow, Leadership, Reads, Snapshots};
-pub use snapshot::{Piece, Place, Receiving, Sending, Snapshot};
+pub use snapshot::{Part, Piece, Place, Receiving, Sending, Snapshot};
 pub use store::Store;
 pub use transfer::{Outcome, Transfer};
 
@@ -446,23 +446,7 @@ impl Machine for Raft {
                 hint,
                 round,
             } => self.on_conflict(state, from, term, (at, hint), round, out),
-            Message::InstallSnapshot {
-                term,
-                position,
-                members,
-                offset,
-                pieces,
-                rest,
-                round,
-            } => {
-                let part = snapshot::Part {
-                    position,
-                    members,
-                    offset,
-                    pieces,
-                    rest,
-                    round,
-                };
+            Message::InstallSnapshot { term, part } => {
                 self.on_install_snapshot(state, from, term, part, out);
             }
             Message::Received {
@@ -480,8 +464,8 @@ impl Machine for Raft {
             Timer::Election => self.on_election_timeout(state, out),
             Timer::Heartbeat => self.on_heartbeat(state, out),
             Timer::Quorum => self.on_quorum_check(state, out),
-            Timer::Transfer => self.on_transfer_timeout(state, out),
-            Timer::Lease(round) => self.on_lease_end(state, round),
+            Timer::Transfer => Self::on_transfer_timeout(state, out),
+            Timer::Lease(round) => Self::on_lease_end(state, round),
         }
     }
 

@@ -49,7 +49,7 @@
 //!
 //! Sources: of tower the documentation of `tower::retry`, `tower::limit` and `tower::load_shed`, and
 //! `tower/src/retry/backoff.rs` at fb33e23; of failsafe its documentation, and `src/state_machine.rs` at
-//! 005fce7; of resilience4j its documentation of *Retry*, *Bulkhead* and *CircuitBreaker*, issue 903, and
+//! 005fce7; of resilience4j its documentation of retry, bulkhead and circuit breaker, issue 903, and
 //! `CircuitBreakerStateMachine.java` at 1a4a716. An empty field has nothing to speak of.
 
 use alloc::vec::Vec;

@@ -17,7 +17,8 @@
 //! - **Assumes.** Disks keep what they acknowledged; nodes crash and restart, and do not lie. Nothing of
 //!   time, and nothing of detectors. In *the service runs again* both are right at last.
 //! - **Leaves out.** The detector. It says [`Call::Sees`] whenever it sees something else, and is any: that
-//!   of [`split_brain`](crate::split_brain) or SWIM. Giving the lease back: who is aside lets it run out.
+//!   of [`split_brain`](crate::split_brain) or SWIM, with which [`membership`](crate::membership) puts it
+//!   together. Giving the lease back: who is aside lets it run out.
 //! - **The textbook says.** Chapter 8 has neither a token nor a lease: whom `SplitBrainPrevention` leaves
 //!   active writes, and so may two (`one_writer_falls_when_a_view_is_enough`).
 

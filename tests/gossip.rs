@@ -28,12 +28,12 @@ fn promises_hold_when_three_nodes_delete() {
 
 #[test]
 fn promises_hold_with_three_nodes_and_a_crash() {
-    holds("gossip", "three-crash", 0);
+    holds("gossip", "three-crash", 483_166);
 }
 
 #[test]
 fn promises_hold_with_three_nodes_and_a_cut() {
-    holds("gossip", "three-cut", 0);
+    holds("gossip", "three-cut", 455_394);
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub struct Entry {
     /// At which node.
     pub node: usize,
     /// What.
-    pub command: Command,
+    pub operation: Operation,
     /// Its place among all calls and replies.
     pub called: usize,
     /// The place of its reply, and the reply, if there was one.
@@ -51,18 +51,18 @@ pub fn came(command: &Command, answer: Answer) -> Came {
     }
 }
 
-/// The command as what a store does; none if it is about no key.
+/// The command as what a store does; nothing if it is for operators.
 pub fn operation(command: &Command) -> Option<Operation> {
-    Some(match command.clone() {
-        Command::Get { key } => Operation::Get { key },
-        Command::Set { key, value } => Operation::Put { key, value },
+    match command.clone() {
+        Command::Get { key } => Some(Operation::Get { key }),
+        Command::Set { key, value } => Some(Operation::Put { key, value }),
         Command::CompareAndSwap { key, expected, new } => {
-            Operation::CompareAndSwap { key, expected, new }
+            Some(Operation::CompareAndSwap { key, expected, new })
         }
-        Command::Delete { key } => Operation::Delete { key },
-        Command::Add { key, by } => Operation::Increment { key, by },
-        Command::Members(_) | Command::HandOver(_) => return None,
-    })
+        Command::Delete { key } => Some(Operation::Delete { key }),
+        Command::Add { key, by } => Some(Operation::Increment { key, by }),
+        Command::Members(_) | Command::HandOver(_) => None,
+    }
 }
 
 /// All operations, in the order of their calls.
@@ -74,11 +74,11 @@ pub struct Book {
 
 impl Book {
     /// A client asks. Gives the number of the entry.
-    pub fn call(&mut self, node: usize, command: Command) -> usize {
+    pub fn call(&mut self, node: usize, operation: Operation) -> usize {
         let called = self.place();
         self.entries.push(Entry {
             node,
-            command,
+            operation,
             called,
             returned: None,
             is_void: false,
@@ -115,7 +115,7 @@ impl Book {
     pub fn linearizable(&self) -> Result<(), String> {
         let mut events: Vec<(usize, usize)> = Vec::new();
         for (number, entry) in self.entries.iter().enumerate() {
-            if !entry.is_void && operation(&entry.command).is_some() {
+            if !entry.is_void {
                 events.push((entry.called, number));
                 events.extend(entry.returned.iter().map(|(place, _)| (*place, number)));
             }
@@ -129,10 +129,7 @@ impl Book {
                 Some((returned, reply)) if *returned == place => {
                     history.returned(id, reply.clone())
                 }
-                Some(_) | None => {
-                    let called = operation(&entry.command).expect("the others are left out");
-                    history.called(id, called)
-                }
+                Some(_) | None => history.called(id, entry.operation.clone()),
             };
             recorded.map_err(|misuse| misuse.to_string())?;
         }
@@ -148,17 +145,14 @@ impl Book {
     /// What was asked of the key of this operation, up to its reply.
     fn story(&self, number: usize, why: &str) -> String {
         let told = &self.entries[number];
-        let of_key = |entry: &Entry| operation(&entry.command).map(|known| known.key().clone());
-        let key = of_key(told).unwrap_or_default();
+        let key = told.operation.key().clone();
         let end = told
             .returned
             .as_ref()
             .map_or(usize::MAX, |(place, _)| *place);
         let mut text = format!("{why}\nof key {key}:\n");
         for (number, entry) in self.entries.iter().enumerate() {
-            let Some(operation) = operation(&entry.command) else {
-                continue;
-            };
+            let operation = &entry.operation;
             if *operation.key() != key || entry.is_void || entry.called > end {
                 continue;
             }
@@ -206,12 +200,12 @@ impl Book {
     /// value that a node had answered with when it acknowledged a write of another.
     fn is_latest(&self, key: &str, last: Option<&String>) -> Result<(), String> {
         for later in &self.entries {
-            let (Some((_, Reply::Done)), Some(Operation::Put { key: of, value })) =
-                (&later.returned, operation(&later.command))
+            let (Some((_, Reply::Done)), Operation::Put { key: of, value }) =
+                (&later.returned, &later.operation)
             else {
                 continue;
             };
-            if of != key || Some(&value) == last {
+            if of != key || Some(value) == last {
                 continue;
             }
             let shown = |earlier: &Entry| {
@@ -219,13 +213,12 @@ impl Book {
                 else {
                     return false;
                 };
-                let shown = match (&earlier.command, reply) {
-                    (Command::Set { value, .. }, Reply::Done) => Some(value),
-                    (Command::Get { .. }, Reply::Value(value)) => value.as_ref(),
+                let shown = match (&earlier.operation, reply) {
+                    (Operation::Put { value, .. }, Reply::Done) => Some(value),
+                    (Operation::Get { .. }, Reply::Value(value)) => value.as_ref(),
                     (_, _) => return false,
                 };
-                let of = operation(&earlier.command);
-                let is_of_key = of.is_some_and(|operation| operation.key() == key);
+                let is_of_key = earlier.operation.key() == key;
                 *place < later.called && is_of_key && shown == last
             };
             if last.is_none() {

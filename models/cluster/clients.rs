@@ -9,7 +9,7 @@ use quorate::udp::configuration::Protocol;
 use quorate::udp::desk::{Ask, Request, Told};
 use quorate::udp::served::{Answer, Command, Served};
 
-use super::book::{Came, came};
+use super::book::{Came, came, operation};
 use super::sabotage::Sabotage;
 use super::weather::within;
 use super::{
@@ -129,7 +129,11 @@ impl<M: Served> Simulation<M> {
             self.draw(client)
         };
         self.tally.count("operations");
-        let entry = self.book.call(node, command.clone());
+        // No client here is an operator.
+        let Some(operation) = operation(&command) else {
+            return;
+        };
+        let entry = self.book.call(node, operation);
         self.asks(client, entry, command, scripted);
     }
 

@@ -11,7 +11,7 @@ use super::sabotage::Sabotage;
 
 /// A journal on a made-up disk, and who waits for it.
 #[derive(Debug)]
-pub struct SlowDisk<M: Machine> {
+pub(super) struct SlowDisk<M: Machine> {
     journal: Journal<Platter>,
     platter: Platter,
     gate: Gate<M>,
@@ -26,7 +26,11 @@ pub struct SlowDisk<M: Machine> {
 
 impl<M: Machine> SlowDisk<M> {
     /// On this disk.
-    pub fn new(journal: Journal<Platter>, platter: Platter, sabotage: Option<Sabotage>) -> Self {
+    pub(super) fn new(
+        journal: Journal<Platter>,
+        platter: Platter,
+        sabotage: Option<Sabotage>,
+    ) -> Self {
         Self {
             journal,
             platter,
@@ -41,7 +45,7 @@ impl<M: Machine> SlowDisk<M> {
     }
 
     /// Begins to flush all that waits, unless it is at it already or nothing does. True if it begins.
-    pub fn begin(&mut self) -> bool {
+    pub(super) fn begin(&mut self) -> bool {
         if self.flushing.is_some() || self.failed.is_some() {
             return false;
         }
@@ -63,7 +67,7 @@ impl<M: Machine> SlowDisk<M> {
     }
 
     /// The flush is done.
-    pub fn complete(&mut self) {
+    pub(super) fn complete(&mut self) {
         self.platter.complete();
         if let Some((count, mut outputs)) = self.flushing.take() {
             match self.sabotage {

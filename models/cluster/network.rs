@@ -15,14 +15,14 @@ const HEADER_BYTES: usize = 34;
 
 /// What came, and what is to go.
 #[derive(Debug, Default)]
-pub struct Mailbox {
+pub(super) struct Mailbox {
     inbox: VecDeque<(Vec<u8>, SocketAddr)>,
     outbox: Vec<(Vec<u8>, SocketAddr)>,
 }
 
 impl Mailbox {
     /// A datagram arrives. False if there is no room.
-    pub fn arrives(&mut self, datagram: Vec<u8>, whence: SocketAddr) -> bool {
+    pub(super) fn arrives(&mut self, datagram: Vec<u8>, whence: SocketAddr) -> bool {
         let fits = self.inbox.len() < WAITING_MAX;
         if fits {
             self.inbox.push_back((datagram, whence));
@@ -31,7 +31,7 @@ impl Mailbox {
     }
 
     /// What is to go.
-    pub fn take(&mut self) -> Vec<(Vec<u8>, SocketAddr)> {
+    pub(super) fn take(&mut self) -> Vec<(Vec<u8>, SocketAddr)> {
         std::mem::take(&mut self.outbox)
     }
 }
@@ -51,7 +51,7 @@ impl Socket for Mailbox {
 }
 
 /// Flips a bit of the message, by the number drawn.
-pub fn flip(datagram: &mut [u8], drawn: usize) {
+pub(super) fn flip(datagram: &mut [u8], drawn: usize) {
     let message = datagram.len().saturating_sub(HEADER_BYTES + 4);
     if message > 0 {
         datagram[HEADER_BYTES + drawn / 8 % message] ^= 1 << (drawn % 8);
@@ -59,14 +59,14 @@ pub fn flip(datagram: &mut [u8], drawn: usize) {
 }
 
 /// Makes the checksum right, so that it is as if nobody looked at it.
-pub fn seal_anew(datagram: &mut [u8]) {
+pub(super) fn seal_anew(datagram: &mut [u8]) {
     if let Some((content, checksum)) = datagram.split_last_chunk_mut::<4>() {
         *checksum = crc32fast::hash(content).to_le_bytes();
     }
 }
 
 /// Writes on it for whom it is.
-pub fn readdress(datagram: &mut [u8], to: u64) {
+pub(super) fn readdress(datagram: &mut [u8], to: u64) {
     if let Some(place) = datagram.get_mut(RECEIVER) {
         place.copy_from_slice(&to.to_le_bytes());
     }

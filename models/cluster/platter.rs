@@ -29,18 +29,18 @@ struct Content {
 
 /// A disk. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
-pub struct Platter(Rc<RefCell<Content>>);
+pub(super) struct Platter(Rc<RefCell<Content>>);
 
 impl Platter {
     /// An empty one.
-    pub fn new(sabotage: Option<Sabotage>) -> Self {
+    pub(super) fn new(sabotage: Option<Sabotage>) -> Self {
         let platter = Self::default();
         platter.0.borrow_mut().sabotage = sabotage;
         platter
     }
 
     /// The flush that was under way is done.
-    pub fn complete(&self) {
+    pub(super) fn complete(&self) {
         let mut content = self.0.borrow_mut();
         if content.sabotage == Some(Sabotage::NoFlush) {
             return;
@@ -69,7 +69,7 @@ impl Platter {
     }
 
     /// The process is gone, and the operating system writes what it holds.
-    pub fn write_back(&self) {
+    pub(super) fn write_back(&self) {
         let mut content = self.0.borrow_mut();
         let Content {
             durable,
@@ -90,7 +90,7 @@ impl Platter {
     }
 
     /// The power fails: of what was not flushed, each sector is there or is not.
-    pub fn lose_power(&self, rng: &mut Rng) {
+    pub(super) fn lose_power(&self, rng: &mut Rng) {
         let mut content = self.0.borrow_mut();
         let Content {
             durable,
@@ -130,12 +130,12 @@ impl Platter {
     }
 
     /// Lets the next write fail.
-    pub fn break_next(&self) {
+    pub(super) fn break_next(&self) {
         self.0.borrow_mut().fails = true;
     }
 
     /// Flips a bit of what was written, before the last records. False if there is not enough yet.
-    pub fn rot(&self, rng: &mut Rng) -> bool {
+    pub(super) fn rot(&self, rng: &mut Rng) -> bool {
         let mut content = self.0.borrow_mut();
         let Some(file) = &mut content.durable else {
             return false;
@@ -151,7 +151,7 @@ impl Platter {
     }
 
     /// Takes everything from `offset` on away, as one who thinks that it is of no worth.
-    pub fn cut(&self, offset: usize) {
+    pub(super) fn cut(&self, offset: usize) {
         if let Some(file) = &mut self.0.borrow_mut().durable {
             let from = offset.min(file.len());
             file[from..].fill(0);
@@ -159,7 +159,7 @@ impl Platter {
     }
 
     /// Takes everything away.
-    pub fn wipe(&self) {
+    pub(super) fn wipe(&self) {
         let mut content = self.0.borrow_mut();
         content.durable = None;
         content.pending.clear();
@@ -167,7 +167,7 @@ impl Platter {
     }
 
     /// How many bytes power cuts kept from being written.
-    pub fn torn(&self) -> u64 {
+    pub(super) fn torn(&self) -> u64 {
         self.0.borrow().torn
     }
 }

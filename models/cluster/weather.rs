@@ -9,34 +9,34 @@ use fastrand::Rng;
 
 /// The rates of a run. Chances are out of 1,000.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Weather {
+pub(super) struct Weather {
     /// A datagram is lost.
-    pub loss: u32,
+    pub(super) loss: u32,
     /// It arrives twice.
-    pub repetition: u32,
+    pub(super) repetition: u32,
     /// A bit of it is flipped.
-    pub corruption: u32,
+    pub(super) corruption: u32,
     /// It arrives at another node.
-    pub misrouting: u32,
+    pub(super) misrouting: u32,
     /// How long it is under way, mostly at most; one in eight takes up to ten times as long.
-    pub delay: Duration,
+    pub(super) delay: Duration,
     /// How long a flush of the disk takes, at most; one in sixteen takes up to twenty times as long.
-    pub flush: Duration,
+    pub(super) flush: Duration,
     /// The power fails in the middle of a flush, of one node or of all.
-    pub flush_cut: u32,
+    pub(super) flush_cut: u32,
     /// How long it is from one fault to the next, on average.
-    pub calm: Duration,
+    pub(super) calm: Duration,
     /// How long a node that crashed stays down, at most.
-    pub down: Duration,
+    pub(super) down: Duration,
     /// How often each kind of fault comes, relative to the others.
-    pub kinds: [u32; Fault::ALL.len()],
+    pub(super) kinds: [u32; Fault::ALL.len()],
     /// Beyond so many bytes a journal is compacted.
-    pub growth: u64,
+    pub(super) growth: u64,
 }
 
 /// What may befall a node or the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(super) enum Fault {
     /// One node loses power, and comes back.
     PowerCut,
     /// All of them do, at once.
@@ -57,7 +57,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::PowerCut,
         Self::PowerCutOfAll,
         Self::Kill,
@@ -75,7 +75,7 @@ fn pick<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
 
 impl Weather {
     /// Draws one.
-    pub fn draw(rng: &mut Rng) -> Self {
+    pub(super) fn draw(rng: &mut Rng) -> Self {
         let ms = Duration::from_millis;
         Self {
             loss: pick(rng, &[0, 10, 50, 150, 300]),
@@ -99,7 +99,7 @@ impl Weather {
     }
 
     /// The next fault.
-    pub fn fault(&self, rng: &mut Rng) -> Fault {
+    pub(super) fn fault(&self, rng: &mut Rng) -> Fault {
         let total: u32 = self.kinds.iter().sum();
         let mut ticket = rng.u32(..total.max(1));
         for (fault, weight) in Fault::ALL.into_iter().zip(self.kinds) {
@@ -112,7 +112,7 @@ impl Weather {
     }
 
     /// How long a datagram is under way.
-    pub fn under_way(&self, rng: &mut Rng) -> Duration {
+    pub(super) fn under_way(&self, rng: &mut Rng) -> Duration {
         let most = if rng.u32(..8) == 0 {
             self.delay * 10
         } else {
@@ -122,7 +122,7 @@ impl Weather {
     }
 
     /// How long a flush takes.
-    pub fn flushes(&self, rng: &mut Rng) -> Duration {
+    pub(super) fn flushes(&self, rng: &mut Rng) -> Duration {
         let most = if rng.u32(..16) == 0 {
             self.flush * 20
         } else {
@@ -133,12 +133,12 @@ impl Weather {
 }
 
 /// Less than that, and more than nothing.
-pub fn within(rng: &mut Rng, most: Duration) -> Duration {
+pub(super) fn within(rng: &mut Rng, most: Duration) -> Duration {
     let most = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
     Duration::from_nanos(rng.u64(1_000..most.max(1_001)))
 }
 
 /// True with such a chance out of 1,000.
-pub fn chance(rng: &mut Rng, of_a_thousand: u32) -> bool {
+pub(super) fn chance(rng: &mut Rng, of_a_thousand: u32) -> bool {
     rng.u32(..1000) < of_a_thousand
 }

@@ -15,11 +15,27 @@ pub struct LastTerm {
     /// It.
     pub(super) term: Term,
     /// Whether this node's alarm is heard in any term.
-    pub(super) stands: bool,
+    pub(super) stands: Stands,
+}
+
+/// When a node stands for election.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stands {
+    /// Whenever its alarm rings.
+    Always,
+    /// To begin this term, and no other.
+    For(Term),
+    /// Never.
+    Never,
 }
 
 impl<M: Twin<Raft>> Bound<M> for LastTerm {
     fn is_beyond(&self, durable: &Durable, _: &Volatile, timer: &Timer) -> bool {
-        *timer == Timer::Election && (!self.stands || self.term <= durable.term)
+        let stands = match self.stands {
+            Stands::Always => true,
+            Stands::For(term) => durable.term.0 + 1 == term.0,
+            Stands::Never => false,
+        };
+        *timer == Timer::Election && (!stands || self.term <= durable.term)
     }
 }

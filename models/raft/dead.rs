@@ -6,7 +6,7 @@
 //! that term. What a follower knows to be committed does not survive; so where nodes crash, a message
 //! that says so is never dead.
 
-use quorate::machine::{Machine, NodeId, State};
+use quorate::machine::{Machine, NodeId};
 use quorate::raft::{
     Durable, Elections, Flow, Index, Leader, Leadership, Message, Position, Progress, Raft, Reads,
     Role, Term, Volatile,
@@ -122,15 +122,10 @@ pub(super) fn sender_is_done<M: Member>(
                 leader_of(from, *term).is_none()
             }
         }
-        Message::InstallSnapshot {
-            term,
-            position,
-            round,
-            ..
-        } => {
+        Message::InstallSnapshot { term, part } => {
             if rules.silent {
-                !awaits_match(from, *term, letter.to, position.index)
-                    && !awaits_round(from, *term, letter.to, *round)
+                !awaits_match(from, *term, letter.to, part.position.index)
+                    && !awaits_round(from, *term, letter.to, part.round)
             } else {
                 leader_of(from, *term).is_none()
             }
@@ -197,11 +192,10 @@ pub(super) fn receiver_is_done<M: Member>(
                 && !awaits_round(to, *term, letter.from, *round)
                 && progress.is_none_or(|progress| past(progress) || *at <= progress.matching)
         }
-        Message::InstallSnapshot { term, position, .. } => {
-            let follows = |state: &State<M>| matches!(state.volatile.role, Role::Follower { .. });
-            let idle = rules.direct && rules.unleased && to.up().is_none_or(follows);
+        Message::InstallSnapshot { term, part } => {
+            let idle = rules.direct && rules.unleased && follows(to);
             (*term < now && rules.unanswered)
-                || (*term == now && idle && position.index <= known(rules, to))
+                || (*term == now && idle && part.position.index <= known(rules, to))
         }
         Message::Received {
             term,
@@ -233,19 +227,22 @@ fn has<M: Member>(
         return false;
     };
     let matching = Index(previous.index.0 + entries.len() as u64);
-    let follows = node
-        .up()
-        .is_none_or(|state| matches!(state.volatile.role, Role::Follower { .. }));
     // What is compacted is committed, and the same everywhere.
     let base = disk.log.base().index;
     let is_there = |position: Position| position.index < base || disk.log.contains(position);
     let named = (previous.index.0 + 1..).zip(entries);
-    follows
+    follows(node)
         && is_there(previous)
         && named
             .map(|(index, term)| (Index(index), *term))
             .all(|(index, term)| is_there(Position { term, index }))
         && commit.min(matching) <= known(rules, node)
+}
+
+/// True if the node follows, or is down and will.
+fn follows<M: Member>(node: &Node<M>) -> bool {
+    let state = node.up();
+    state.is_none_or(|state| matches!(state.volatile.role, Role::Follower { .. }))
 }
 
 /// What the node knows to be committed and cannot forget.

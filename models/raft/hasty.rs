@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use super::past::{Chronicle, Past};
 use super::{
-    Bounded, COMMITTED, Cluster, ELECTION_SAFETY, NO_OPS, OWN_TERM, STATE_MACHINE_SAFETY, SURVIVES,
-    THREE, has, members_at, scripts,
+    Bounded, COMMITTED, Candidates, Cluster, ELECTION_SAFETY, NO_OPS, OWN_TERM,
+    STATE_MACHINE_SAFETY, SURVIVES, THREE, has, members_at, scripts,
 };
 use crate::catalogue::{Claimed, Exhibit};
 use crate::snapshot::Node;
@@ -242,14 +242,14 @@ fn hasty(haste: Haste, name: &str, cluster: Cluster, clients: &[&str]) -> World<
 /// The question, and what shows that it can be answered.
 const LAGGING: Cluster = Cluster {
     crashes: 1,
-    candidates: NodeSet::first(2),
+    candidates: Candidates::InTurn,
     ..NO_OPS
 };
 
 pub(super) fn worlds() -> Vec<Box<dyn Exhibit>> {
     vec![Claimed::holds(1, 1, || {
         hasty(Haste::Refusals, "refusals-do-not-wait", LAGGING, &[])
-            .says("three members of whom two may stand, two terms begun with no-ops; one, which may crash, does not wait for its disk to refuse")
+            .says("three members, two terms begun with no-ops, in each of which one stands; one, which may crash, does not wait for its disk to refuse")
     })]
 }
 

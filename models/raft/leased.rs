@@ -14,13 +14,13 @@ use std::time::Duration;
 use quorate::data::NodeSet;
 use quorate::machine::{Machine, NodeId, Outbox, Output, State};
 use quorate::raft::{
-    Call, Durable, Event, Heard, Leases, Message, Raft, Reads, Role, Term, Timer, Volatile,
+    Call, Durable, Event, Heard, Leases, Message, Raft, Reads, Refusal, Role, Term, Timer, Volatile,
 };
 use serde::{Deserialize, Serialize};
 
 use super::past::Clients;
 use super::{
-    Cluster, ELECTION_SAFETY, LINEARIZABLE, NO_OPS, OWN_TERM, STATE_MACHINE_SAFETY, dead, scripts,
+    Cluster, ELECTION_SAFETY, LINEARIZABLE, OWN_TERM, STATE_MACHINE_SAFETY, THREE, dead, scripts,
 };
 use crate::catalogue::{Claimed, Exhibit};
 use crate::ghost::Ghost;
@@ -152,6 +152,13 @@ impl Machine for Leased {
     }
 
     fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
+        // Reads by ReadIndex have worlds of their own.
+        if let (Call::Read { ticket, .. }, Role::Leader(leader)) = (&call, &state.volatile.role)
+            && leader.lease == 0
+        {
+            let (ticket, refusal) = (*ticket, Refusal::Busy);
+            return out.tell(Told::Event(Event::Refused { ticket, refusal }));
+        }
         self.act(state, out, |right, state, out| {
             right.on_call(state, call, out);
         });
@@ -322,7 +329,7 @@ impl Ghost<Leased> for Timekeeper {
 
 const LEASES: Cluster = Cluster {
     reads: Reads::Lease { drift_ms: 10 },
-    ..NO_OPS
+    ..THREE
 };
 
 fn leased(
@@ -341,7 +348,8 @@ fn leased(
     let machines = members.iter().map(machine).collect();
     let rules = cluster.rules();
     scripts(World::new(name, machines, Timekeeper::default()), clients)
-        .crashes(members, cluster.crashes)
+        .doors(NodeSet::first(2))
+        .crashes(NodeSet::from_iter([NodeId(2)]), cluster.crashes)
         .purging(
             move |letter, from| dead::sender_is_done(rules, letter, from),
             move |letter, to| dead::receiver_is_done(rules, letter, to),
@@ -364,7 +372,7 @@ const STALE: &str = "a read is stale, for a clock was too fast";
 pub(super) fn worlds() -> Vec<Box<dyn Exhibit>> {
     vec![
         Claimed::holds(1, 1, || {
-            leased(Flaw::Right, "leases", LEASES, 1, &["A", "r"])
+            leased(Flaw::Right, "leases", LEASES, 1, &["AB", "r"])
                 .sometimes_told(STALE, |told| told.ghost.stale_by_drift)
                 .sometimes(HELD, |snapshot| {
                     let leads = |role: &Role| matches!(role, Role::Leader(_));
@@ -377,10 +385,16 @@ pub(super) fn worlds() -> Vec<Box<dyn Exhibit>> {
                         others.any(|(node, state)| node != one && leads(&state.volatile.role))
                     })
                 })
-                .says("three members, two terms begun with no-ops, a lease in each; a client puts, another reads")
+                .says("three members, two terms, in each of which one stands, and has a lease once; a client puts twice, another reads")
         }),
         Claimed::holds(1, 1, || {
-            let world = leased(Flaw::Right, "leases-and-a-transfer", LEASES, 1, &["A", "r"]);
+            let world = leased(
+                Flaw::Right,
+                "leases-and-a-transfer",
+                LEASES,
+                1,
+                &["AB", "r"],
+            );
             handing_over(world)
                 .says("the same, and the first leader is asked to hand over to the second")
         }),
@@ -397,7 +411,7 @@ pub(super) fn flaws() -> Vec<Box<dyn Exhibit>> {
                 Flaw::VotesThoughLed,
                 "votes-though-led",
                 LEASES,
-                &["A", "r"],
+                &["AB", "r"],
             )()
             .says("a member that hears a leader votes for another all the same")
         }),
@@ -406,7 +420,7 @@ pub(super) fn flaws() -> Vec<Box<dyn Exhibit>> {
                 crashes: 1,
                 ..LEASES
             };
-            falls(Flaw::RestartsUnled, "restarts-unled", cluster, &["A", "r"])()
+            falls(Flaw::RestartsUnled, "restarts-unled", cluster, &["AB", "r"])()
                 .says("a member that restarts takes it that it has heard no leader")
         }),
         Claimed::falls(LINEARIZABLE, 1, move || {
@@ -414,18 +428,18 @@ pub(super) fn flaws() -> Vec<Box<dyn Exhibit>> {
                 Flaw::BeginsWithTheAnswer,
                 "begins-with-the-answer",
                 LEASES,
-                &["A", "r"],
+                &["AB", "r"],
             )()
             .says("a lease is counted from when a round is answered, and not from when it began")
         }),
         Claimed::falls(LINEARIZABLE, 1, move || {
             let flaw = Flaw::LeasesAfterHandover;
-            handing_over(falls(flaw, "leases-after-handover", LEASES, &["A", "r"])()).says(
+            handing_over(falls(flaw, "leases-after-handover", LEASES, &["AB", "r"])()).says(
                 "a leader whose heir was too slow has leases again, and then the heir is elected",
             )
         }),
         Claimed::falls(LINEARIZABLE, 1, || {
-            leased(Flaw::Right, "drifts-past-the-bound", LEASES, 1, &["A", "r"])
+            leased(Flaw::Right, "drifts-past-the-bound", LEASES, 1, &["AB", "r"])
                 .except(LINEARIZABLE)
                 .always_told(LINEARIZABLE, |told| told.ghost.clients.linearizable)
                 .says("a follower's clock gains more on the leader's than is allowed, and all is promised all the same")
@@ -441,10 +455,9 @@ pub(super) fn flaws() -> Vec<Box<dyn Exhibit>> {
 pub(super) fn obligations() -> Result<Vec<Discharged>, String> {
     let two = Cluster {
         members: 2,
-        terms: 1,
         ..LEASES
     };
     Ok(vec![purge::obligations(|| {
-        leased(Flaw::Right, "purged", two, 1, &["r"])
+        leased(Flaw::Right, "purged", two, 1, &["A"])
     })?])
 }

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Current, Entry, Index, Piece, Position, Term};
+use super::{Entry, Index, Part, Position, Term};
 
 /// What travels. Each message names its sender's term.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -82,18 +82,8 @@ pub enum Message {
     InstallSnapshot {
         /// The leader's term.
         term: Term,
-        /// The last entry that the snapshot stands for.
-        position: Position,
-        /// The membership as of that entry, if it ever changed.
-        members: Option<Current>,
-        /// How many pieces of this snapshot come before these.
-        offset: u64,
-        /// The pieces.
-        pieces: Vec<Piece>,
-        /// Whether there are more.
-        rest: Rest,
-        /// As with entries.
-        round: u64,
+        /// It.
+        part: Part,
     },
     /// I have so much of the snapshot, and not all.
     Received {

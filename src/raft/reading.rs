@@ -64,14 +64,14 @@ impl Raft {
             Reads::Log | Reads::ReadIndex => {}
             Reads::Lease { .. } => {
                 out.arm(Timer::Lease(leader.round));
-                self.extend_lease(state);
+                Self::extend_lease(state);
             }
         }
     }
 
     /// Thesis §6.4.1: with the answers of a majority to a round, the leader has a lease from when it
     /// began.
-    pub(super) fn extend_lease(&self, state: &mut State<Self>) {
+    pub(super) fn extend_lease(state: &mut State<Self>) {
         let Role::Leader(leader) = &mut state.volatile.role else {
             return;
         };
@@ -82,7 +82,7 @@ impl Raft {
     }
 
     /// From now on, who answered the round may vote for another.
-    pub(super) fn on_lease_end(&self, state: &mut State<Self>, round: u64) {
+    pub(super) fn on_lease_end(state: &mut State<Self>, round: u64) {
         let Role::Leader(leader) = &mut state.volatile.role else {
             return;
         };

@@ -157,7 +157,7 @@ impl Raft {
         for node in behind {
             self.send_entries(state, node, out);
         }
-        self.hand_over(state, out);
+        Self::hand_over(state, out);
     }
 
     /// A follower hears a leader (Figure 2, `AppendEntries`).
@@ -296,7 +296,7 @@ impl Raft {
             self.send_entries(state, from, out);
         }
         if news {
-            self.hand_over(state, out);
+            Self::hand_over(state, out);
         }
     }
 
@@ -388,7 +388,7 @@ impl Raft {
                 if round == leader.round && leader.confirmed.contains(self.me) {
                     leader.confirmed.insert(from);
                 }
-                self.extend_lease(state);
+                Self::extend_lease(state);
             }
         }
     }

@@ -87,14 +87,21 @@ pub struct Receiving {
     pub snapshot: Snapshot,
 }
 
-/// What an `InstallSnapshot` says besides its term.
-pub(super) struct Part {
-    pub(super) position: Position,
-    pub(super) members: Option<Current>,
-    pub(super) offset: u64,
-    pub(super) pieces: Vec<Piece>,
-    pub(super) rest: Rest,
-    pub(super) round: u64,
+/// A part of a snapshot, as it travels.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Part {
+    /// The last entry that the snapshot stands for.
+    pub position: Position,
+    /// The membership as of that entry, if it ever changed.
+    pub members: Option<Current>,
+    /// How many pieces of this snapshot come before these.
+    pub offset: u64,
+    /// The pieces.
+    pub pieces: Vec<Piece>,
+    /// Whether there are more.
+    pub rest: Rest,
+    /// As with entries.
+    pub round: u64,
 }
 
 impl Store {
@@ -217,8 +224,7 @@ impl Raft {
         } else {
             Rest::More
         };
-        let message = Message::InstallSnapshot {
-            term: state.durable.term,
+        let part = Part {
             position: sending.snapshot.position,
             members: sending.snapshot.members,
             offset: sending.offset,
@@ -226,7 +232,8 @@ impl Raft {
             rest,
             round: leader.round,
         };
-        out.send(to, message);
+        let term = state.durable.term;
+        out.send(to, Message::InstallSnapshot { term, part });
     }
 
     /// §7, `InstallSnapshot`, receiver implementation.

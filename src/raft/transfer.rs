@@ -51,12 +51,12 @@ impl Raft {
         (leader.lease, leader.leases) = (0, Leases::GivenUp);
         out.arm(Timer::Transfer);
         self.send_entries(state, to, out);
-        self.hand_over(state, out);
+        Self::hand_over(state, out);
     }
 
     /// Thesis §3.10: once the heir has all that the leader has, it is told. Told again with every
     /// heartbeat, for it may not hear.
-    pub(super) fn hand_over(&self, state: &State<Self>, out: &mut Outbox<Self>) {
+    pub(super) fn hand_over(state: &State<Self>, out: &mut Outbox<Self>) {
         let Role::Leader(leader) = &state.volatile.role else {
             return;
         };
@@ -72,7 +72,7 @@ impl Raft {
     }
 
     /// Thesis §3.10: if it takes an election timeout, the leader goes on.
-    pub(super) fn on_transfer_timeout(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
+    pub(super) fn on_transfer_timeout(state: &mut State<Self>, out: &mut Outbox<Self>) {
         let Role::Leader(leader) = &mut state.volatile.role else {
             return;
         };

@@ -294,7 +294,8 @@ impl Client<'_> {
     ///
     /// If there is no reply.
     pub fn call(&mut self, words: &[&str], timeout: Duration) -> Result<Value, CallError> {
-        let until = Instant::now() + timeout;
+        // None, if that is beyond all time.
+        let until = Instant::now().checked_add(timeout);
         let is_read = words.first().is_some_and(|word| is_read(word));
         // Sessions know what changes values, not what changes members.
         let is_of_members = words.first().is_some_and(|word| is_of_members(word));
@@ -323,7 +324,12 @@ impl Client<'_> {
         }
     }
 
-    fn insist(&mut self, ask: Ask, until: Instant, again: Again) -> Result<Told, CallError> {
+    fn insist(
+        &mut self,
+        ask: Ask,
+        until: Option<Instant>,
+        again: Again,
+    ) -> Result<Told, CallError> {
         self.serial += 1;
         let mut may_be_done = false;
         loop {
@@ -336,7 +342,7 @@ impl Client<'_> {
                 Err(error) => error,
             };
             may_be_done |= error == CallError::Unknown;
-            if Instant::now() >= until {
+            if until.is_some_and(|until| Instant::now() >= until) {
                 return Err(if may_be_done {
                     CallError::Unknown
                 } else {

@@ -222,7 +222,10 @@ impl<M: Machine, F: Flush<M>, S: Socket> Cycle<M, F, S> {
         for effect in self.core.release(outputs) {
             match effect {
                 Effect::Send { to, message } => self.ground.port.send(to, &message),
-                Effect::Event(event) => events.push(event),
+                Effect::Event(event) => {
+                    self.ground.port.counters.events.count(&event);
+                    events.push(event);
+                }
             }
         }
         Ok(events)

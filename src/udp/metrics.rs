@@ -5,6 +5,7 @@
 //! | `quorate_info` | gauge | `protocol`, `version`, `node` | 1 |
 //! | `quorate_messages_received_total` | counter | `type` | messages handed to the machine |
 //! | `quorate_messages_sent_total` | counter | `type` | messages handed to the operating system |
+//! | `quorate_events_total` | counter | `type` | what the machine told: replies, elections, decisions |
 //! | `quorate_messages_lost_total` | counter | `why` | messages that did not leave, or were cut off on purpose |
 //! | `quorate_datagrams_received_total` | counter | | datagrams, whatever they were |
 //! | `quorate_datagrams_dropped_total` | counter | `reason` | datagrams that were no message for this node |

@@ -10,7 +10,8 @@
 //! 2. [`cycle`]: the loop, on whatever socket and disk. It names no clock, no socket and no file, so
 //!    that three can drive it: [`serve`] on real ones, the models' simulator on those it makes up from
 //!    a seed, and [`recording`], which replays what a node heard.
-//! 3. [`wire`] and [`port`]: one datagram, and one socket with those who are behind it.
+//! 3. [`wire`] and [`port`]: one datagram, and one socket with those who are behind it; [`compress`]:
+//!    what is long.
 //! 4. [`journal`]: what makes a change durable, and what refuses to forget; [`flush`]: its thread.
 //! 5. [`served`]: what each protocol tells the adapter; [`front`], [`resp`] and [`desk`]: clients on
 //!    TCP; [`member`]: the loop and the desk.

@@ -51,6 +51,8 @@ pub struct Counters {
     pub received: Types,
     /// Messages handed to the kernel, by their type.
     pub sent: Types,
+    /// What the machine told, by its type.
+    pub events: Types,
     /// Turns in which something happened.
     pub turns: u64,
     /// Turns for which the disk was flushed.
@@ -68,6 +70,7 @@ impl Counters {
     pub fn metrics(&self, page: &mut Page) {
         page.types("quorate_messages_received_total", &self.received);
         page.types("quorate_messages_sent_total", &self.sent);
+        page.types("quorate_events_total", &self.events);
         for (why, count) in [
             ("not taken by the kernel", self.messages_lost),
             ("unknown address", self.messages_unaddressed),

@@ -102,15 +102,16 @@ impl fmt::Debug for Recorder {
 }
 
 impl Recorder {
-    /// Begins a recording in a new file.
+    /// Begins a recording in a new file, of a node whose time zero was so long ago.
     ///
     /// # Errors
     ///
     /// If the file exists, or cannot be written. One that exists is left as it is.
-    pub fn create(path: &Path, settings: &Settings) -> io::Result<Self> {
+    pub fn create(path: &Path, settings: &Settings, age: Duration) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).open(path)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        Self::begin(file, settings, now.map_or(0, micros))
+        let booted_at = now.unwrap_or_default().saturating_sub(age);
+        Self::begin(file, settings, micros(booted_at))
     }
 
     /// Begins a recording of a boot at that time.

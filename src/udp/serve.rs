@@ -26,7 +26,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// How long the loop waits at most before it looks whether it is to stop. A signal wakes it anyway,
 /// but for one that arrives in the instant before the wait.
@@ -170,7 +170,7 @@ impl ForServed for Serving<'_> {
         let name = place.node;
         let stopped = |reason| ServeError::Stopped(name, reason);
         let started = Instant::now();
-        let mut member: Deployed<M> = self.boot(socket)?;
+        let mut member: Deployed<M> = self.boot(socket, started)?;
         settle(&mut member, started).map_err(stopped)?;
         stop_on_signals(stop).map_err(ServeError::System)?;
         let (sender, requests) = sync_channel(REQUESTS_MAX);
@@ -201,7 +201,11 @@ impl ForServed for Serving<'_> {
         };
         driver.run(&mut member).map_err(stopped)?;
         let counters = &member.cycle().ground().port.counters;
-        log(&format!("{name} stopped as asked: {counters}"));
+        log(
+            name,
+            "stopped",
+            &format!("{name} stopped as asked: {counters}"),
+        );
         Ok(())
     }
 }
@@ -228,17 +232,21 @@ impl Driver<'_> {
             let turns = member.cycle().ground().port.counters.turns;
             let now = self.started.elapsed();
             if let Some(others) = member.turn(now, self.requests.try_iter())? {
-                log(&format!("a client asked to cut {others}"));
+                log(name, "cut", &format!("a client asked to cut {others}"));
             }
             if turns < member.cycle().ground().port.counters.turns {
                 member.took(self.started.elapsed().saturating_sub(now));
             }
             let cycle = member.cycle_mut();
             for (refusal, address) in cycle.ground_mut().port.first_drops() {
-                log(&format!(
-                    "{name} dropped a datagram from {address}: {refusal}; more like it are only \
+                log(
+                    name,
+                    "dropped",
+                    &format!(
+                        "{name} dropped a datagram from {address}: {refusal}; more like it are only \
                      counted"
-                ));
+                    ),
+                );
             }
             if !cycle.has_room() {
                 cycle.ground_mut().port.wait_until_woken(WAIT_MAX)?;
@@ -286,9 +294,16 @@ pub fn stop_on_end_of_input(stop: &Arc<AtomicBool>) {
     });
 }
 
-/// Writes a line to the log, in one write, so that the lines of several processes do not mix.
-fn log(line: &str) {
-    let _ = io::stderr().write_all(format!("quorate: {line}\n").as_bytes());
+/// Writes a line to the log, in one write, so that the lines of several processes do not mix. A line is
+/// what `key=value` readers take: the time in seconds since 1970, the node, a word for what happened,
+/// and a sentence.
+fn log(node: NodeId, event: &str, message: &str) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.unwrap_or_default();
+    let (seconds, millis) = (now.as_secs(), now.subsec_millis());
+    let line =
+        format!("time={seconds}.{millis:03} node={node} event={event} message={message:?}\n");
+    let _ = io::stderr().write_all(line.as_bytes());
 }
 
 /// Prints a line. If nobody reads it, that is no reason to stop.
@@ -298,7 +313,11 @@ pub(super) fn say(line: &str) {
 }
 
 impl Serving<'_> {
-    fn boot<M: Served>(&self, socket: UdpSocket) -> Result<Deployed<M>, ServeError> {
+    fn boot<M: Served>(
+        &self,
+        socket: UdpSocket,
+        started: Instant,
+    ) -> Result<Deployed<M>, ServeError> {
         let Self { cluster, place, .. } = self;
         let node = place.node;
         let identity = M::identity(cluster, node);
@@ -307,7 +326,7 @@ impl Serving<'_> {
         let recorder = match &self.manner.record {
             None => None,
             Some(path) => Some(
-                Recorder::create(path, self.settings)
+                Recorder::create(path, self.settings, started.elapsed())
                     .map_err(|error| ServeError::Recording(path.clone(), error))?,
             ),
         };
@@ -348,10 +367,14 @@ fn open<M: Served>(
             } = Journal::open::<M::Durable>(&place.data, identity).map_err(ServeError::Journal)?;
             if torn_bytes > 0 {
                 let node = place.node;
-                log(&format!(
-                    "{node} cut {torn_bytes} bytes of an unfinished write off its journal; nothing \
+                log(
+                    node,
+                    "torn",
+                    &format!(
+                        "{node} cut {torn_bytes} bytes of an unfinished write off its journal; nothing \
                      of it was ever acknowledged"
-                ));
+                    ),
+                );
             }
             Ok((journal, durable))
         }

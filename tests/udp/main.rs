@@ -1,12 +1,14 @@
 //! The adapter: the wire, the journal, the loop, and real processes on loopback.
 #![cfg(feature = "udp")]
 
+mod caller;
 mod chaos;
 mod commands;
 mod compress;
 mod converge;
 mod front;
 mod journal;
+mod operations;
 mod processes;
 mod resp;
 mod turn;

@@ -353,7 +353,7 @@ fn strange_datagrams_are_counted_and_dropped_and_the_node_goes_on() {
     send(&[0; 1300]);
     send(&[7; 300]);
     let mut other_version = right.clone();
-    other_version[4] = 2;
+    other_version[4] = 3;
     send(&other_version);
     let mut other_cluster = identity.clone();
     other_cluster.cluster += 1;

@@ -1,17 +1,20 @@
 //! The loop: alarms, the order of disk and world, and what stops a node.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::time::Duration;
 
 use quorate::machine::{Durable, Input, Machine, NodeId, Outbox, Output, State};
-use quorate::udp::journal::{Disk, JournalError, NoDisk, Problem};
+use quorate::udp::flush::{Flush as _, TURNS_IN_FLIGHT_MAX, Writer};
+use quorate::udp::journal::{Disk, Journal, JournalError, NoDisk, Problem};
 use quorate::udp::node::{Node, Stop};
 use quorate::udp::port::{CLIENTS_MAX, Port};
 use quorate::udp::turn::{Core, Effect, OWN_MESSAGES_MAX};
 use quorate::udp::wire::{Refusal, Wire};
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
 use crate::{Random, identity};
 
@@ -313,6 +316,78 @@ fn a_disk_that_fails_stops_the_node_and_nothing_is_said_that_rested_on_it() {
     );
     assert_eq!(stage.hears(), None);
     assert_eq!(stage.node.disk().written, [1]);
+}
+
+#[test]
+fn what_the_journals_thread_gives_back_is_durable_in_order_and_flushed_in_groups() {
+    const TURNS: u64 = 500;
+    let (directory, copy) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let journal = Journal::create::<Kept>(directory.path(), &identity(0)).unwrap();
+    let mut writer: Writer<Puppet> = Writer::start(journal, || {}).unwrap();
+    let mut core = core(1);
+    let (mut submitted, mut told, mut looks) = (0, 0, 0);
+    while told < TURNS {
+        while submitted < TURNS && writer.in_flight() < TURNS_IN_FLIGHT_MAX {
+            submitted += 1;
+            let message = Said::Keep(100 + submitted);
+            let from = NodeId(1);
+            let input = Input::Message { from, message };
+            let sealed = core.turn(ms(0), [input]).unwrap().unwrap();
+            writer.submit(sealed, &core.state().durable).unwrap();
+        }
+        let before = told;
+        for output in writer.finished().unwrap() {
+            if let Output::Send { message, .. } = output {
+                told += 1;
+                assert_eq!(message, Said::Kept(100 + told));
+            }
+        }
+        if told > before && looks < 30 {
+            looks += 1;
+            let file = |directory: &TempDir| directory.path().join("journal");
+            fs::copy(file(&directory), file(&copy)).unwrap();
+            let recovered = Journal::open::<Kept>(copy.path(), &identity(0)).unwrap();
+            assert!(
+                100 + told <= recovered.durable.0,
+                "it was said, and is not there"
+            );
+        }
+    }
+    assert_eq!((writer.in_flight(), submitted), (0, TURNS));
+    let commits = writer.written().commits();
+    assert!(0 < commits && commits < TURNS, "{commits} flushes");
+    drop(writer);
+    let recovered = Journal::open::<Kept>(directory.path(), &identity(0)).unwrap();
+    assert_eq!(recovered.durable, Kept(100 + TURNS));
+    assert_eq!(recovered.journal.commits(), commits);
+}
+
+#[test]
+fn a_turn_that_changes_nothing_waits_for_those_before_it_and_for_nothing_else() {
+    let directory = TempDir::new().unwrap();
+    let journal = Journal::create::<Kept>(directory.path(), &identity(0)).unwrap();
+    let mut writer: Writer<Puppet> = Writer::start(journal, || {}).unwrap();
+    let mut core = core(1);
+    let mut submit = |writer: &mut Writer<Puppet>, said| {
+        let input = Input::Message {
+            from: NodeId(1),
+            message: said,
+        };
+        let sealed = core.turn(ms(0), [input]).unwrap().unwrap();
+        writer.submit(sealed, &core.state().durable).unwrap();
+    };
+    submit(&mut writer, Said::Kept(1));
+    assert_eq!(writer.finished().unwrap().len(), 1, "nothing is before it");
+    submit(&mut writer, Said::Keep(101));
+    submit(&mut writer, Said::Kept(2));
+    assert_eq!(writer.in_flight(), 2);
+    let mut outputs = Vec::new();
+    while writer.in_flight() > 0 {
+        outputs.extend(writer.finished().unwrap());
+    }
+    let last = outputs.pop().unwrap();
+    let heard = Heard::Message(NodeId(1), Said::Kept(2));
+    assert_eq!((last, outputs.len()), (Output::Event(heard), 2));
 }
 
 #[test]

@@ -40,8 +40,8 @@ pub(super) enum Flaw {
     MixesSnapshots,
     /// A snapshot is installed that is older than what is committed.
     InstallsOlder,
-    /// What follows in the log stays, though it is of another history than the snapshot.
-    KeepsTheTail,
+    /// The log stays, though it is of another history than the snapshot.
+    KeepsTheLog,
     /// A node that restarts does not read its snapshot.
     RestartsEmpty,
     /// The heir of a leadership leads without an election.
@@ -113,18 +113,15 @@ impl Machine for Extended {
             state.volatile.members = before.volatile.members;
         }
         let (kept, base) = (&before.durable.log, state.durable.log.base());
-        if self.flaw == Flaw::KeepsTheTail && kept.base() < base && !kept.contains(base) {
-            for entry in kept.after(base.index, u32::MAX) {
-                state.durable.log.push(entry);
-            }
+        if self.flaw == Flaw::KeepsTheLog && kept.base() < base && !kept.contains(base) {
+            state.durable.log = kept.clone();
         }
         // A part alone changes nothing yet.
         let installed = state.durable.snapshot != before.durable.snapshot;
-        if self.flaw == Flaw::InstallsOlder && state.volatile.commit < before.volatile.commit {
-            if !installed {
-                state.durable = before.durable;
-                state.volatile.commit = before.volatile.commit;
-            }
+        let lost = state.volatile.commit < before.volatile.commit;
+        if self.flaw == Flaw::InstallsOlder && lost && !installed {
+            state.durable = before.durable;
+            state.volatile.commit = before.volatile.commit;
         }
     }
 
@@ -317,22 +314,17 @@ impl Extended {
                 }
                 true
             }
-            (
-                Flaw::MixesSnapshots,
-                Message::InstallSnapshot {
-                    position, offset, ..
-                },
-            ) => {
+            (Flaw::MixesSnapshots, Message::InstallSnapshot { part, .. }) => {
                 if let Some(receiving) = &mut state.volatile.receiving
-                    && receiving.offset == *offset
+                    && receiving.offset == part.offset
                 {
-                    receiving.snapshot.position = *position;
+                    receiving.snapshot.position = part.position;
                 }
                 false
             }
-            (Flaw::InstallsOlder, Message::InstallSnapshot { position, .. }) => {
+            (Flaw::InstallsOlder, Message::InstallSnapshot { part, .. }) => {
                 let follows = matches!(state.volatile.role, Role::Follower { .. });
-                if follows && *position < state.durable.snapshot.position {
+                if follows && part.position < state.durable.snapshot.position {
                     state.durable.log.truncate(Index(0));
                     state.volatile.commit = Index(0);
                 }

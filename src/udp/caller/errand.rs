@@ -154,11 +154,10 @@ impl Errands {
     fn command(remote: &mut Remote, ask: &Ask) -> Then {
         let words: Vec<&str> = ask.words.iter().map(String::as_str).collect();
         let value = match remote.ask(&words) {
-            Ok(Value::Error(error)) => match is_elsewhere(&error) {
-                Some(leader) => return Then::Elsewhere(leader, error),
-                None if error.starts_with("UNKNOWN") => return Then::Lost,
-                None => Value::Error(error),
-            },
+            Ok(Value::Error(error)) if is_elsewhere(&error) => {
+                return Then::Elsewhere(leader(&error), error);
+            }
+            Ok(Value::Error(error)) if error.starts_with("UNKNOWN") => return Then::Lost,
             Ok(value) => value,
             Err(
                 RemoteError::Unreachable(..) | RemoteError::Lost(_) | RemoteError::Malformed(_),
@@ -181,15 +180,14 @@ impl Errands {
     }
 }
 
-/// If this member did nothing, and another might: who, if it said so.
-fn is_elsewhere(error: &str) -> Option<Option<NodeId>> {
-    let mut words = error.split(' ');
-    match words.next() {
-        Some("NOTLEADER") => {
-            let name = words.next().and_then(|name| name.strip_prefix('n'));
-            Some(name.and_then(|number| number.parse().ok()).map(NodeId))
-        }
-        Some("BUSY" | "UNANSWERED") => Some(None),
-        Some(_) | None => None,
-    }
+/// True if this member did nothing, and another might.
+fn is_elsewhere(error: &str) -> bool {
+    let word = error.split(' ').next();
+    matches!(word, Some("NOTLEADER" | "BUSY" | "UNANSWERED"))
+}
+
+/// Who leads, if the error says so.
+fn leader(error: &str) -> Option<NodeId> {
+    let name = error.strip_prefix("NOTLEADER n")?.split(' ').next()?;
+    name.parse().ok().map(NodeId)
 }

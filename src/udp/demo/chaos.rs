@@ -23,6 +23,7 @@ use crate::udp::std::io;
 use crate::udp::std::net::UdpSocket;
 use crate::udp::std::thread;
 use crate::udp::std::time::Instant;
+use crate::udp::wire::DATAGRAM_BYTES_MAX;
 
 /// How many clients count.
 const CLIENTS: u64 = 8;
@@ -35,6 +36,8 @@ const CALM: Duration = Duration::from_millis(1_500);
 const DEAD: Duration = Duration::from_millis(500);
 /// How long no majority is there, once.
 const OUTAGE: Duration = Duration::from_millis(2_500);
+/// How long a client thinks between two increments: without that all is done before anyone is killed.
+const THINKS: Duration = Duration::from_millis(40);
 /// How long an increment is tried before the demonstration has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -160,6 +163,7 @@ fn count(
             Err(error) => return Err(error.to_string()),
         }
         done.fetch_add(1, Ordering::Relaxed);
+        thread::sleep(THINKS);
     }
     Ok(numbers)
 }
@@ -256,7 +260,8 @@ impl Drop for Network {
 
 /// Takes one datagram to the member of this number, from where its sender is known, or loses it.
 fn carry(known: &[(UdpSocket, SocketAddr)], to: usize, chance: &mut Chance) {
-    let mut datagram = [0; 65_536];
+    // One byte more than the longest: what is longer is not of a member.
+    let mut datagram = [0; DATAGRAM_BYTES_MAX + 1];
     let Ok((length, source)) = known[to].0.recv_from(&mut datagram) else {
         return; // Nothing came, or a member is not there.
     };
