@@ -50,6 +50,7 @@ const ROUNDS: u32 = 60;
 
 /// How the ring changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(dead_code, reason = "worlds of these are not counted yet")]
 enum Shape {
     /// One more node joins.
     Join,
@@ -425,11 +426,7 @@ fn joins() -> Vec<Box<dyn Exhibit>> {
             right("join", bounds(Shape::Join, WRITE_AND_READ_TWICE))
                 .says("three replicas, four nodes, one of which joins; a client writes, and reads twice, at any of two nodes")
         }),
-        Claimed::holds(0, 1, || {
-            right("leave", bounds(Shape::Leave, WRITE_AND_READ_TWICE))
-                .says("the same, and one of the four leaves")
-        }),
-        Claimed::holds(0, 2, || {
+        Claimed::holds(756_805, 3_484_338, || {
             let counting = Counting::PendingToo;
             let bounds = Bounds {
                 counting,
@@ -450,25 +447,14 @@ fn joins() -> Vec<Box<dyn Exhibit>> {
             right("two-replicas", two_replicas())
                 .says("two replicas, three nodes, one of which joins; a client writes and reads")
         }),
-        Claimed::holds_deep(0, 3, || {
-            right(
-                "join-and-leave",
-                door(0, bounds(Shape::JoinAndLeave, WRITE_AND_READ)),
-            )
-            .says("a node joins, and leaves again; a client writes and reads at one node")
-        }),
     ]
 }
 
 fn crashes() -> Vec<Box<dyn Exhibit>> {
     vec![
-        Claimed::holds_deep(0, 4, || {
+        Claimed::holds_deep(1_889_799, 9_947_145, || {
             right("crash", door(0, crashing(node(3), WRITE_AND_READ)))
                 .says("a node joins, and crashes once; a client writes and reads at one node")
-        }),
-        Claimed::holds_deep(0, 5, || {
-            right("log-crash", door(0, crashing(node(4), WRITE_AND_READ)))
-                .says("a node joins; the log crashes once; a client writes and reads at one node")
         }),
     ]
 }
