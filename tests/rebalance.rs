@@ -33,6 +33,21 @@ fn promises_hold_when_who_joins_crashes_and_streaming_is_restarted() {
 }
 
 #[test]
+fn promises_hold_when_who_joined_leaves_again() {
+    holds("rebalance", "join-and-leave", 90_636);
+}
+
+#[test]
+fn promises_hold_with_a_crash_of_any_node() {
+    holds("rebalance", "any-crash", 176_521);
+}
+
+#[test]
+fn promises_hold_with_a_crash_of_the_log() {
+    holds("rebalance", "log-crash", 54_124);
+}
+
+#[test]
 fn promises_hold_when_an_operation_begins_anew() {
     holds("rebalance", "begun-anew", 77_368);
 }
