@@ -20,8 +20,9 @@ use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
 use crate::world::World;
 use crate::{
-    backoff, batch, cache, cap, causal, clock, commit, detector, gossip, lease, membership, merkle,
-    paxos_commit, pbft, raft, register, service, singleton, split_brain, store, story, swim, sync,
+    backoff, batch, cache, cap, causal, clock, commit, database, detector, gossip, lease,
+    membership, merkle, paxos_commit, pbft, raft, rebalance, register, service, singleton,
+    split_brain, store, story, swim, sync,
 };
 
 mod reference;
@@ -468,6 +469,8 @@ pub fn protocols() -> Vec<Protocol> {
         raft::protocol(),
         pbft::protocol(),
         commit::protocol(),
+        database::protocol(),
+        rebalance::protocol(),
         paxos_commit::protocol(),
         cap::protocol(),
         store::protocol(),

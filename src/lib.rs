@@ -11,7 +11,7 @@
 //! |---|---|
 //! | agree | [`raft`], among nodes that crash; [`pbft`], among nodes that lie. [`kv`] is what they store |
 //! | commit, all or nothing | [`commit`], which blocks; [`paxos_commit`], which does not |
-//! | store, at one end of CAP or at the other | [`cap`]; [`store`], with a leader and no log |
+//! | store, at one end of CAP or at the other | [`cap`]; [`store`], with a leader and no log; [`database`] |
 //! | converge | [`gossip`], [`causal`], [`sync`]; [`crdt`]: values that converge by themselves |
 //! | know who is there | [`detector`], [`swim`] |
 //! | stay one | [`split_brain`], [`lease`], [`singleton`]; [`membership`] is that with SWIM |
@@ -38,6 +38,7 @@ pub mod clock;
 pub mod commit;
 pub mod crdt;
 pub mod data;
+pub mod database;
 pub mod detector;
 pub mod gossip;
 pub mod kv;
@@ -49,6 +50,7 @@ pub mod paxos_commit;
 pub mod pbft;
 pub mod quorum;
 pub mod raft;
+pub mod rebalance;
 pub mod register;
 pub mod ring;
 pub mod service;

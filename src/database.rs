@@ -1,0 +1,841 @@
+//! # The database
+//!
+//! A store in the manner of Dynamo and Cassandra. Each key has as many replicas as the *replication
+//! factor* says. Any node takes a call and *coordinates* it: a write is given a stamp, once, and sent to
+//! all replicas of its keys; a read asks all of them. Either returns when as many have answered as its
+//! *level* says. That is counted from the replication factor, whoever is present.
+//!
+//! Around this are the ways by which replicas come to agree. A read first gives what it returns to
+//! those who answered with something older (*read repair*). A coordinator keeps what a replica has not
+//! acknowledged (*hints*). Replicas compare Merkle trees in the background (*anti-entropy*). And once all
+//! replicas of some keys were fenced and found equal, tombstones go (*collection*).
+//!
+//! Stamps order all writes, and the last one wins; or writes that did not know each other stay beside each
+//! other. Neither is agreement. For that there are *transactions*: compare-and-set on one key, by Paxos among
+//! its replicas, with the ballot as the stamp.
+//!
+//! - **Source.** DeCandia et al., *Dynamo: Amazon's Highly Available Key-value Store*, SOSP 2007, §4;
+//!   Lakshman and Malik, *Cassandra: A Decentralized Structured Storage System*, 2010; Apache Cassandra's
+//!   documentation of read repair, hints, tombstones and lightweight transactions; Lamport, *Paxos Made
+//!   Simple*, 2001; Terry et al., *Session Guarantees for Weakly Consistent Replicated Data*, PDIS 1994;
+//!   Kulkarni et al., *Logical Physical Clocks*, OPODIS 2014, for the time in a stamp.
+//! - **Promises.** *regular*: where reads and writes together ask more replicas than there are, a read
+//!   returns nothing older, in the order of stamps, than any write that had returned before it began.
+//!   *reads do not go back*: nor older than what an earlier read had returned, if read repair blocks.
+//!   *acknowledged writes are visible*: any so many replicas as a read asks have one that has the write, or
+//!   a newer one. *a write is one version*: it has one stamp, wherever it is. *only replicas have a key*.
+//!   *calls return*, at most once. *replicas converge*: in the calm, by anti-entropy alone. *batches are
+//!   whole in the end*: in the calm all of a batch is at its replicas, or none. *the deleted stays deleted*.
+//!   *sessions keep order*: with a token, reads see the session's writes and do not go back, and writes come
+//!   after what the session wrote and read. *linearizable*: transactions, if a key is written by nothing else.
+//! - **Assumes.** Disks keep what they acknowledged; nodes crash and restart, and do not lie. Of the network
+//!   and of the failure detector, nothing: a wrong suspicion refuses calls, and no more. Of clocks nothing,
+//!   but by stamps a write of a slow clock may be older than one that had returned before it.
+//! - **Leaves out.** Changing the ring (see `rebalance`). Digests in place of values in reads, speculative
+//!   retry, read timeouts by replica. A bound on clock drift. Where siblings stand, only a replica
+//!   coordinates writes, tombstones stay, and there are no transactions. A tree kept between comparisons: it
+//!   is made anew, in proportion to the keys.
+//! - **The textbook says.** `DistributedDatabase` (chapter 8) lets each replica give a write a version of
+//!   its own (`a_write_is_one_version_falls_when_every_replica_mints`,
+//!   `regular_falls_when_every_replica_mints`); has each replica spread it to everyone
+//!   (`only_replicas_have_a_key_falls_when_replicas_spread_it`); takes a replica that has nothing for one
+//!   that did not answer (`calls_return_falls_when_absence_is_no_answer`); takes a quorum of the nodes that
+//!   are there (`regular_falls_with_a_quorum_of_the_present`); takes an unknown level for ONE
+//!   (`an_unknown_level_is_an_error`); and has neither hints nor repair, so that who slept stays behind
+//!   (`replicas_converge_falls_with_the_textbooks_healing`).
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Range;
+use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::HybridTime;
+use crate::data::{Map, NodeSet};
+use crate::machine::{self, Machine, NodeId, Outbox, State};
+use crate::merkle::keyed::{Place, Shape};
+
+mod coordinator;
+mod hints;
+mod level;
+mod repair;
+mod replica;
+mod session;
+mod sweep;
+mod table;
+mod transaction;
+
+pub use hints::Hint;
+pub use level::{Level, UnknownLevel};
+pub use session::{Seen, TOKEN_KEYS_MAX, Token};
+pub use sweep::{Fence, Sweep};
+pub use table::{Cell, Stamp, Table, Value, Version};
+pub use transaction::{Outcome, Phase, Promise, Transaction};
+
+/// What values are kept under.
+pub type Key = String;
+
+/// The longest key, in bytes.
+pub const KEY_BYTES_MAX: usize = 128;
+/// The longest value, in bytes.
+pub const VALUE_BYTES_MAX: usize = 768;
+/// The most bytes of keys and values in one write, and of the siblings of one key: a message fits one
+/// datagram.
+pub const WRITE_BYTES_MAX: usize = 896;
+/// The most keys that one write changes.
+pub const WRITE_KEYS_MAX: usize = 16;
+/// How many operations one node coordinates at once before it refuses more.
+pub const PENDING_MAX: usize = 1024;
+
+/// One node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Database {
+    /// This node. It coordinates whatever it is asked; it need not be a replica of anything.
+    pub me: NodeId,
+    /// Which nodes have which keys.
+    pub placement: Placement,
+    /// The nodes of this node's data centre.
+    pub nearby: NodeSet,
+    /// What becomes of two writes of one key.
+    pub conflicts: Conflicts,
+    /// What a read does for those who are behind.
+    pub read_repair: ReadRepair,
+    /// What is kept for those who do not acknowledge.
+    pub hints: Hints,
+    /// What counts as an acknowledgement.
+    pub counting: Counting,
+    /// How the trees branch by which replicas compare; none: they do not compare.
+    pub anti_entropy: Option<Shape>,
+    /// What becomes of tombstones.
+    pub tombstones: Tombstones,
+    /// How often a call is repeated before it is given up; none: never given up.
+    pub patience: Option<u32>,
+}
+
+/// Which nodes have which keys.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Placement {
+    /// These nodes have all keys.
+    Whole(NodeSet),
+}
+
+impl Placement {
+    /// The replicas of a key, as many as the replication factor says.
+    pub fn replicas(&self, key: &str) -> NodeSet {
+        let _ = key;
+        match self {
+            Self::Whole(members) => *members,
+        }
+    }
+
+    /// True if these are all the replicas of some keys.
+    pub fn is_group(&self, group: NodeSet) -> bool {
+        match self {
+            Self::Whole(members) => *members == group,
+        }
+    }
+
+    /// All nodes that are a replica of something.
+    pub fn members(&self) -> NodeSet {
+        match self {
+            Self::Whole(members) => *members,
+        }
+    }
+}
+
+/// What becomes of two writes of one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Conflicts {
+    /// The one with the larger stamp stays.
+    LastWriterWins,
+    /// Both stay, unless the client of one had read the other.
+    Siblings,
+}
+
+/// What a read does for those who are behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ReadRepair {
+    /// It returns when as many replicas as it asks have what it returns.
+    Blocking,
+    /// Nothing.
+    Off,
+}
+
+/// What is kept for those who do not acknowledge a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Hints {
+    /// Nothing, but of batches.
+    Off,
+    /// The write, from the moment it is sent and until all replicas have acknowledged it or its time is
+    /// over; so many of them at most. Batches are kept in any case, and for ever.
+    Kept {
+        /// How many.
+        max: u32,
+    },
+}
+
+/// What counts as an acknowledgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Counting {
+    /// That a replica has the write.
+    Strict,
+    /// That, or once that has taken a while, that a coordinator which is no replica keeps it as a hint.
+    Sloppy,
+}
+
+/// What becomes of tombstones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Tombstones {
+    /// They stay.
+    Kept,
+    /// They go once all replicas were fenced, and found equal.
+    Collected,
+}
+
+/// What the application asks. The ticket is the caller's; the answering event repeats it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Call {
+    /// Let the keys have these values, or none.
+    Write {
+        /// The caller's name for this call.
+        ticket: u64,
+        /// What this node's clock shows, in any unit, the same at all nodes.
+        now: u64,
+        /// The keys and what they get: one, or several as a batch, each key once.
+        writes: Vec<(Key, Value)>,
+        /// How many replicas of each key must have it.
+        level: Level,
+        /// The session.
+        token: Token,
+    },
+    /// Which value has the key?
+    Read {
+        /// The caller's name for this call.
+        ticket: u64,
+        /// The key.
+        key: Key,
+        /// How many replicas must answer.
+        level: Level,
+        /// The session.
+        token: Token,
+    },
+    /// Change the key by agreement, or read it so.
+    Transact {
+        /// The caller's name for this call.
+        ticket: u64,
+        /// What this node's clock shows.
+        now: u64,
+        /// The key.
+        key: Key,
+        /// What it must have, and what it then gets; none to read.
+        change: Option<Change>,
+    },
+    /// The failure detector suspects these nodes, and no others.
+    Suspect {
+        /// Which.
+        nodes: NodeSet,
+    },
+}
+
+/// Compare, and set.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Change {
+    /// What the key must have; none: it must have no value.
+    pub expected: Value,
+    /// What it then gets.
+    pub new: Value,
+}
+
+/// A coordinator's name for one operation, never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Operation {
+    /// How often the coordinator had booted.
+    pub incarnation: u64,
+    /// A count within the incarnation.
+    pub number: u64,
+}
+
+impl fmt::Debug for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.incarnation, self.number)
+    }
+}
+
+/// What travels.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Message {
+    /// To a replica: have these, unless you have something newer.
+    Write {
+        /// The sender's name for this.
+        operation: Operation,
+        /// By key: all of the write that the receiver is a replica of.
+        writes: Vec<(Key, Cell)>,
+    },
+    /// From a replica: my disk has it, or something newer.
+    Written {
+        /// What was asked.
+        operation: Operation,
+    },
+    /// From a replica: I do not take it, for it is older than my fence.
+    TooOld {
+        /// What was asked.
+        operation: Operation,
+        /// The fence.
+        fence: Stamp,
+    },
+    /// To a replica: what do you have?
+    Read {
+        /// The sender's name for this.
+        operation: Operation,
+        /// The key.
+        key: Key,
+    },
+    /// From a replica: this.
+    Data {
+        /// What was asked.
+        operation: Operation,
+        /// What it has.
+        cell: Cell,
+        /// Up to here its tombstones are gone.
+        swept: Option<Stamp>,
+    },
+    /// To a replica, a transaction: promise not to take part in an older one.
+    Prepare {
+        /// The sender's name for this.
+        operation: Operation,
+        /// The key.
+        key: Key,
+        /// The ballot.
+        ballot: Stamp,
+    },
+    /// From a replica: promised.
+    Promised {
+        /// What was asked.
+        operation: Operation,
+        /// The ballot.
+        ballot: Stamp,
+        /// What was proposed to it last, and by which ballot.
+        accepted: Option<(Stamp, Version)>,
+        /// What it has of the key.
+        version: Option<Version>,
+    },
+    /// To a replica: accept this.
+    Propose {
+        /// The sender's name for this.
+        operation: Operation,
+        /// The key.
+        key: Key,
+        /// The ballot.
+        ballot: Stamp,
+        /// What is proposed.
+        version: Version,
+    },
+    /// From a replica: accepted.
+    Accepted {
+        /// What was asked.
+        operation: Operation,
+        /// The ballot.
+        ballot: Stamp,
+    },
+    /// From a replica: it has promised otherwise.
+    Outbid {
+        /// What was asked.
+        operation: Operation,
+        /// The ballot that it does not take.
+        ballot: Stamp,
+        /// What it has promised.
+        promised: Stamp,
+    },
+    /// To a replica: this was chosen.
+    Commit {
+        /// The sender's name for this.
+        operation: Operation,
+        /// The key.
+        key: Key,
+        /// The ballot.
+        ballot: Stamp,
+        /// What.
+        version: Version,
+    },
+    /// From a replica: my disk has it, or something newer.
+    Committed {
+        /// What was asked.
+        operation: Operation,
+        /// The ballot.
+        ballot: Stamp,
+    },
+    /// Between replicas: of what we share this is the digest of all that I have there.
+    Compare {
+        /// Where.
+        place: Place,
+        /// The digest.
+        digest: u64,
+    },
+    /// Mine differs, and these are the digests of what is below.
+    Children {
+        /// Where.
+        place: Place,
+        /// The digests of the places below, in order.
+        digests: Vec<u64>,
+    },
+    /// Mine differs, and this is some of what I have there.
+    Entries {
+        /// Where.
+        place: Place,
+        /// By key.
+        cells: Vec<(Key, Cell)>,
+        /// What is wanted for it.
+        reply: Reply,
+    },
+    /// Between replicas of the same keys: take nothing more up to here but from each other.
+    Fence {
+        /// All replicas of those keys.
+        group: NodeSet,
+        /// Up to where.
+        upto: Stamp,
+    },
+    /// I do not, and this is what I have up to there.
+    Fenced {
+        /// All replicas of those keys.
+        group: NodeSet,
+        /// Up to where.
+        upto: Stamp,
+        /// The digest of it.
+        digest: u64,
+    },
+    /// All were fenced and had the same: tombstones up to here can go.
+    Swept {
+        /// All replicas of those keys.
+        group: NodeSet,
+        /// Up to where.
+        upto: Stamp,
+    },
+}
+
+/// What is wanted for some entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Reply {
+    /// What the receiver has at the place.
+    Wanted,
+    /// Nothing.
+    Unwanted,
+}
+
+/// Alarms.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Timer {
+    /// At a coordinator: the operation of this number has not returned.
+    Retry(u64),
+    /// At a coordinator: hints are to be sent again.
+    Deliver,
+    /// At a coordinator: the time of all hints is over, but of batches.
+    Expire,
+    /// At a replica: it is time to compare with this one.
+    Compare(NodeId),
+    /// At a replica: it is time to collect tombstones.
+    Collect,
+}
+
+/// What an observer learns: the replies.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Event {
+    /// As many replicas have the write as was asked.
+    Wrote {
+        /// The caller's name for the call.
+        ticket: u64,
+        /// What the session has seen by this.
+        token: Token,
+    },
+    /// The read returned.
+    Read {
+        /// The caller's name for the call.
+        ticket: u64,
+        /// The values, none if there is none.
+        values: Vec<String>,
+        /// What the session has seen by this.
+        token: Token,
+    },
+    /// The transaction is decided.
+    Transacted {
+        /// The caller's name for the call.
+        ticket: u64,
+        /// What came of it.
+        outcome: Outcome,
+    },
+    /// The call was not begun, and will have no effect.
+    Refused {
+        /// The caller's name for the call.
+        ticket: u64,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The call was given up. A write may have taken effect, or do so later, or never.
+    Failed {
+        /// The caller's name for the call.
+        ticket: u64,
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// Why a call was not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Refusal {
+    /// Key, value or batch are longer than the maximum, or the batch names a key twice or none.
+    Malformed,
+    /// Too much is under way at this node.
+    Busy,
+    /// The key has fewer replicas than the level asks, or too many of them are suspected.
+    Unavailable,
+    /// Where siblings stand: the call is for a replica of its one key, and no transaction.
+    NotHere,
+    /// There is no later time.
+    Exhausted,
+}
+
+/// Why a call was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Failure {
+    /// Too few replicas answered, for too long.
+    TimedOut,
+    /// A replica's fence was later than the stamp: this node's clock is far behind, or the write took long.
+    TooOld,
+}
+
+/// What survives a crash.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Durable {
+    /// How often the node has booted.
+    pub incarnation: u64,
+    /// The latest time that it gave or saw: its hybrid clock.
+    pub time: HybridTime,
+    /// What it has as a replica; where siblings stand.
+    pub table: Table,
+    /// What it keeps for others, by the operation that wrote it.
+    pub hints: Map<Operation, Hint>,
+    /// What it promised and accepted in transactions, by key.
+    pub promises: Map<Key, Promise>,
+    /// Up to where it is fenced, by all replicas of some keys.
+    pub fences: Map<NodeSet, Fence>,
+}
+
+/// One change of the disk.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum DiskChange {
+    /// The node boots for this time.
+    Incarnation(u64),
+    /// Its clock has come to this.
+    Time(HybridTime),
+    /// It has this of a key; nothing: no more.
+    Cell(Key, Cell),
+    /// It keeps this; nothing: no more.
+    Hint(Operation, Option<Hint>),
+    /// It promised this.
+    Promise(Key, Promise),
+    /// It is fenced like this.
+    Fence(NodeSet, Fence),
+}
+
+impl machine::Durable for Durable {
+    type Change = DiskChange;
+
+    fn changes_since(&self, older: &Self) -> Vec<DiskChange> {
+        let mut changes = Vec::new();
+        if self.incarnation != older.incarnation {
+            changes.push(DiskChange::Incarnation(self.incarnation));
+        }
+        if self.time != older.time {
+            changes.push(DiskChange::Time(self.time));
+        }
+        let cells = (&self.table.cells, &older.table.cells);
+        for (key, cell) in cells.0.changed_since(cells.1) {
+            changes.push(DiskChange::Cell(key.clone(), cell.clone()));
+        }
+        for key in cells.1.keys().filter(|key| !cells.0.contains_key(*key)) {
+            changes.push(DiskChange::Cell(key.clone(), Cell::Nothing));
+        }
+        for (operation, hint) in self.hints.changed_since(&older.hints) {
+            changes.push(DiskChange::Hint(*operation, Some(hint.clone())));
+        }
+        for operation in older
+            .hints
+            .keys()
+            .filter(|one| !self.hints.contains_key(*one))
+        {
+            changes.push(DiskChange::Hint(*operation, None));
+        }
+        for (key, promise) in self.promises.changed_since(&older.promises) {
+            changes.push(DiskChange::Promise(key.clone(), promise.clone()));
+        }
+        for (group, fence) in self.fences.changed_since(&older.fences) {
+            changes.push(DiskChange::Fence(*group, *fence));
+        }
+        changes
+    }
+
+    fn apply(&mut self, change: DiskChange) {
+        match change {
+            DiskChange::Incarnation(incarnation) => self.incarnation = incarnation,
+            DiskChange::Time(time) => self.time = time,
+            DiskChange::Cell(key, Cell::Nothing) => {
+                self.table.cells.remove(&key);
+            }
+            DiskChange::Cell(key, cell @ (Cell::Last(_) | Cell::Beside(_))) => {
+                self.table.cells.insert(key, cell);
+            }
+            DiskChange::Hint(operation, None) => {
+                self.hints.remove(&operation);
+            }
+            DiskChange::Hint(operation, Some(hint)) => {
+                self.hints.insert(operation, hint);
+            }
+            DiskChange::Promise(key, promise) => {
+                self.promises.insert(key, promise);
+            }
+            DiskChange::Fence(group, fence) => {
+                self.fences.insert(group, fence);
+            }
+        }
+    }
+}
+
+/// What a crash takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Volatile {
+    /// The number of the next operation.
+    pub next: u64,
+    /// The operations under way, by number.
+    pub pending: Map<u64, Pending>,
+    /// The nodes that the failure detector suspects.
+    pub suspects: NodeSet,
+    /// What this node has asked of the other replicas before it collects tombstones, by all of them.
+    pub sweeps: Map<NodeSet, Sweep>,
+}
+
+/// One operation under way at its coordinator.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Pending {
+    /// The caller's name for it.
+    pub ticket: u64,
+    /// How many replicas it asks.
+    pub level: Level,
+    /// How often it was repeated, if that is counted.
+    pub repeated: u32,
+    /// What is under way.
+    pub task: Task,
+}
+
+/// What is under way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Task {
+    /// Replicas are to have these.
+    Write {
+        /// By key.
+        writes: Vec<(Key, Cell)>,
+        /// Who has them; this node among them, no replica, if its hint counts.
+        stored: NodeSet,
+    },
+    /// Replicas are to say what they have.
+    Read {
+        /// The key.
+        key: Key,
+        /// What it must not be older than.
+        seen: Seen,
+        /// Who has answered.
+        answered: NodeSet,
+        /// Those of them who have all that follows.
+        holders: NodeSet,
+        /// The newest of what they said.
+        cell: Cell,
+        /// Up to here somebody's tombstones are gone.
+        swept: Option<Stamp>,
+    },
+    /// Replicas are to have what a read is to return.
+    Repair {
+        /// The key.
+        key: Key,
+        /// Who has it.
+        holders: NodeSet,
+        /// What.
+        cell: Cell,
+    },
+    /// A transaction.
+    Transact(Transaction),
+}
+
+impl Machine for Database {
+    type Call = Call;
+    type Message = Message;
+    type Timer = Timer;
+    type Event = Event;
+    type Durable = Durable;
+    type Volatile = Volatile;
+
+    fn boot(&self, durable: &mut Durable, out: &mut Outbox<Self>) -> Volatile {
+        durable.incarnation = durable.incarnation.saturating_add(1);
+        self.wake(durable, out);
+        Volatile::default()
+    }
+
+    fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
+        match call {
+            Call::Write {
+                ticket,
+                now,
+                writes,
+                level,
+                token,
+            } => {
+                let begun = self.begin_write(state, ticket, now, &writes, level, &token, out);
+                refuse(ticket, begun, out);
+            }
+            Call::Read {
+                ticket,
+                key,
+                level,
+                token,
+            } => {
+                let begun = self.begin_read(state, ticket, key, level, &token, out);
+                refuse(ticket, begun, out);
+            }
+            Call::Transact {
+                ticket,
+                now,
+                key,
+                change,
+            } => {
+                let begun = self.begin_transaction(state, ticket, now, key, change, out);
+                refuse(ticket, begun, out);
+            }
+            Call::Suspect { nodes } => state.volatile.suspects = nodes,
+        }
+    }
+
+    fn on_message(
+        &self,
+        state: &mut State<Self>,
+        from: NodeId,
+        message: Message,
+        out: &mut Outbox<Self>,
+    ) {
+        match message {
+            Message::Write { operation, writes } => {
+                self.on_write(state, from, operation, &writes, out);
+            }
+            Message::Written { operation } => self.on_written(state, from, operation, out),
+            Message::TooOld { operation, fence } => {
+                self.on_too_old(state, from, operation, fence, out);
+            }
+            Message::Read { operation, key } => self.on_read(state, from, operation, &key, out),
+            Message::Data {
+                operation,
+                cell,
+                swept,
+            } => {
+                if operation.incarnation == state.durable.incarnation {
+                    self.on_data(state, from, operation.number, &cell, swept, out);
+                }
+            }
+            Message::Prepare {
+                operation,
+                key,
+                ballot,
+            } => self.on_prepare(state, from, operation, &key, ballot, out),
+            Message::Promised {
+                operation,
+                ballot,
+                accepted,
+                version,
+            } => {
+                if operation.incarnation == state.durable.incarnation {
+                    let promised = (ballot, accepted, version);
+                    self.on_promised(state, from, operation.number, promised, out);
+                }
+            }
+            Message::Propose {
+                operation,
+                key,
+                ballot,
+                version,
+            } => self.on_propose(state, from, operation, &key, ballot, version, out),
+            Message::Accepted { operation, ballot } => {
+                if operation.incarnation == state.durable.incarnation {
+                    self.on_accepted(state, from, operation.number, ballot, out);
+                }
+            }
+            Message::Outbid {
+                operation,
+                ballot,
+                promised,
+            } => {
+                if operation.incarnation == state.durable.incarnation {
+                    self.on_outbid(state, operation.number, ballot, promised);
+                }
+            }
+            Message::Commit {
+                operation,
+                key,
+                ballot,
+                version,
+            } => self.on_commit(state, from, operation, &key, ballot, version, out),
+            Message::Committed { operation, ballot } => {
+                if operation.incarnation == state.durable.incarnation {
+                    self.on_committed(state, from, operation.number, ballot, out);
+                }
+            }
+            Message::Compare { place, digest } => {
+                self.on_compare(state, from, place, digest, out);
+            }
+            Message::Children { place, digests } => {
+                self.on_children(state, from, place, &digests, out);
+            }
+            Message::Entries {
+                place,
+                cells,
+                reply,
+            } => self.on_entries(state, from, place, &cells, reply, out),
+            Message::Fence { group, upto } => self.on_fence(state, from, group, upto, out),
+            Message::Fenced {
+                group,
+                upto,
+                digest,
+            } => self.on_fenced(state, from, group, upto, digest, out),
+            Message::Swept { group, upto } => self.on_swept(state, from, group, upto),
+        }
+    }
+
+    fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
+        match timer {
+            Timer::Retry(number) => self.retry(state, number, out),
+            Timer::Deliver => self.deliver_hints(state, out),
+            Timer::Expire => self.expire_hints(state, out),
+            Timer::Compare(peer) => self.compare(state, peer, out),
+            Timer::Collect => self.collect(state, out),
+        }
+    }
+
+    fn delay(&self, timer: &Timer) -> Range<Duration> {
+        match timer {
+            Timer::Retry(_) => Duration::from_millis(100)..Duration::from_millis(200),
+            Timer::Deliver => Duration::from_millis(500)..Duration::from_millis(1000),
+            // Three hours, as Cassandra's max_hint_window.
+            Timer::Expire => Duration::from_secs(10_800)..Duration::from_secs(10_860),
+            Timer::Compare(_) => Duration::from_secs(1)..Duration::from_secs(2),
+            Timer::Collect => Duration::from_secs(10)..Duration::from_secs(20),
+        }
+    }
+
+    fn holds(&self, state: &State<Self>) -> bool {
+        let Volatile { next, pending, .. } = &state.volatile;
+        pending.len() <= PENDING_MAX && pending.keys().all(|number| number < next)
+    }
+}
+
+/// Tells the caller why its call was not begun, if it was not.
+fn refuse(ticket: u64, begun: Result<(), Refusal>, out: &mut Outbox<Database>) {
+    if let Err(refusal) = begun {
+        out.tell(Event::Refused { ticket, refusal });
+    }
+}

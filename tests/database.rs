@@ -1,0 +1,1 @@
+//! The database: its promises hold, and each falls when something is taken away.
