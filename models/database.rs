@@ -2,24 +2,33 @@
 
 use quorate::data::NodeSet;
 use quorate::database::{
-    Call, Cell, Conflicts, Counting, Database, Durable, Event, Hints, Level, Message, Operation, Placement,
-    ReadRepair, Stamp, Task, Token, Tombstones,
+    Call, Cell, Change, Conflicts, Counting, Database, Durable, Event, Hints, Level, Message, Outcome,
+    Placement, ReadRepair, Stamp, Timer, Token, Tombstones,
 };
-use quorate::machine::{Machine, NodeId};
+use quorate::machine::{Machine, NodeId, State};
 use quorate::merkle::keyed::Shape;
 
 use crate::catalogue::{Claimed, Exhibit, Protocol};
 use crate::flaw::Twin;
 use crate::purge::{self, Discharged};
-use crate::snapshot::{Letter, Node, Snapshot, nobody_waits};
+use crate::snapshot::{Node, Snapshot, nobody_waits};
 use crate::symmetry;
-use crate::world::{Disk, World};
+use crate::world::World;
 
+mod dead;
+mod exhibits;
 mod flaws;
 mod order;
+mod roaming;
+mod serial;
+mod sessions;
 
+use dead::{receiver_is_done, sender_is_done};
 use flaws::{Flaw, Flawed};
 use order::Order;
+use roaming::Roaming;
+use serial::Serial;
+use sessions::Sessions;
 
 /// A read returns nothing older than any write that had returned before it began.
 pub const REGULAR: &str = "regular";
@@ -41,6 +50,16 @@ pub const CONVERGE: &str = "replicas converge";
 pub const HINTED: &str = "begun writes arrive";
 /// What was deleted is not read again.
 pub const DELETED_STAYS: &str = "the deleted stays deleted";
+/// Transactions take effect each at one moment between call and return.
+pub const LINEARIZABLE: &str = "linearizable";
+/// A read returns nothing older than the client's own writes.
+pub const READ_YOUR_WRITES: &str = "sessions read their writes";
+/// A read returns nothing older than the client's earlier reads.
+pub const MONOTONIC_READS: &str = "reads of a session do not go back";
+/// A write is later than the client's earlier writes.
+pub const MONOTONIC_WRITES: &str = "writes of a session are in order";
+/// A write is later than what the client has read.
+pub const WRITES_FOLLOW_READS: &str = "writes of a session follow its reads";
 /// A write supersedes what had returned before it began. It is not promised.
 pub const NEWER_WINS: &str = "later writes win";
 
@@ -115,11 +134,35 @@ const SLOPPY: Setting = Setting {
     ..UNREPAIRED
 };
 
-const COLLECTING: Setting = Setting {
+/// Only reads heal.
+const READ_REPAIR_ALONE: Setting = Setting {
+    read_repair: ReadRepair::Blocking,
+    ..UNHEALED
+};
+
+/// Two ballots for each transaction.
+const SERIAL: Setting = Setting {
+    patience: Some(1),
+    ..QUORUM
+};
+
+/// Tombstones stay.
+const KEEPING: Setting = Setting {
     apart: 1,
+    ..UNREPAIRED
+};
+
+/// Tombstones go.
+const COLLECTING: Setting = Setting {
     anti_entropy: true,
     tombstones: Tombstones::Collected,
-    ..UNREPAIRED
+    ..KEEPING
+};
+
+/// The same of two replicas.
+const COLLECTING_TWO: Setting = Setting {
+    replicas: 2,
+    ..COLLECTING
 };
 
 impl Setting {
@@ -308,63 +351,6 @@ fn have_arrived<M: Twin<Database>>(snapshot: &Snapshot<M, Order>, setting: Setti
     disks.all(|time| Some(time) == minted)
 }
 
-/// True if the coordinator still waits for this node to say what it has.
-fn awaits_data<M: Twin<Database>>(node: &Node<M>, operation: Operation, member: NodeId) -> bool {
-    match task(node, operation) {
-        Some(Task::Read {
-            answered,
-            seen,
-            cell,
-            ..
-        }) => !answered.contains(member) || !seen.is_in(cell),
-        Some(Task::Write { .. } | Task::Repair { .. } | Task::Transact(_)) | None => false,
-    }
-}
-
-/// True if the coordinator still waits for this node to have a write, or keeps it for that.
-fn awaits_written<M: Twin<Database>>(node: &Node<M>, operation: Operation, member: NodeId) -> bool {
-    let hint = node.durable().and_then(|disk| disk.hints.get(&operation));
-    let is_asked = match task(node, operation) {
-        Some(Task::Write { stored, .. }) => !stored.contains(member),
-        Some(Task::Repair { holders, .. }) => !holders.contains(member),
-        // It will be asked, by the same name.
-        Some(Task::Read { .. }) => true,
-        Some(Task::Transact(_)) | None => false,
-    };
-    is_asked || hint.is_some_and(|hint| hint.missing.contains(member))
-}
-
-fn task<M: Twin<Database>>(node: &Node<M>, operation: Operation) -> Option<&Task> {
-    let state = node.up()?;
-    let pending = state.volatile.pending.get(&operation.number)?;
-    (state.durable.incarnation == operation.incarnation).then_some(&pending.task)
-}
-
-/// True if it does not matter to the sender whether the message arrives: nobody waits for what it would bring
-/// about.
-fn sender_is_done<M: Twin<Database>>(letter: &Letter<Message>, from: &Node<M>) -> bool {
-    match &letter.message {
-        Message::Write { operation, .. } => !awaits_written(from, *operation, letter.to),
-        Message::Read { operation, .. } => !awaits_data(from, *operation, letter.to),
-        Message::Written { .. } | Message::Data { .. } => true,
-        _ => false,
-    }
-}
-
-/// True if the receiver ignores the message, or only answers it. It rests on replicas that forget nothing, and
-/// so on tombstones that stay.
-fn receiver_is_done<M: Twin<Database>>(letter: &Letter<Message>, to: &Node<M>) -> bool {
-    match &letter.message {
-        Message::Read { .. } => true,
-        Message::Data { operation, .. } => !awaits_data(to, *operation, letter.from),
-        Message::Written { operation } => !awaits_written(to, *operation, letter.from),
-        Message::Write { writes, .. } => (to.durable()).is_none_or(|disk| {
-            writes.iter().all(|(key, cell)| disk.table.cell(key).covers(cell))
-        }),
-        _ => false,
-    }
-}
-
 /// A world of the right machine.
 fn right(name: &str, setting: Setting, clients: &[&str]) -> Model<Database> {
     let world = world(name, setting, clients, |right| right)
@@ -408,13 +394,56 @@ fn healing<M: Twin<Database>>(
         })
 }
 
+/// A world about hints alone.
+fn hinted<M: Twin<Database>>(
+    name: &str,
+    setting: Setting,
+    clients: &[&str],
+    make: impl Fn(Database) -> M,
+) -> Model<M> {
+    let mut world = World::new(name, setting.machines(make), Order::default());
+    let mut tickets = 0;
+    for letters in clients {
+        world = world.client(script(letters, setting, &mut tickets));
+    }
+    world
+        .doors(setting.doors())
+        .always_told(RETURN_ONCE, |told| !told.ghost.breaches.of(RETURN_ONCE))
+        .recovers(HINTED, ROUNDS, move |snapshot| {
+            nobody_waits(&snapshot.clients) && have_arrived(snapshot, setting)
+        })
+        // Their time is not over.
+        .rings_late(|timer| *timer == Timer::Expire)
+        .sometimes("a hint is all that is left of a call", |snapshot| {
+            let is_left = |(_, state): (NodeId, &State<M>)| {
+                state.volatile.pending.is_empty() && !state.durable.hints.is_empty()
+            };
+            snapshot.running().any(is_left)
+        })
+}
+
+/// A world about tombstones, and when they may go.
+fn collecting<M: Twin<Database>>(
+    name: &str,
+    setting: Setting,
+    clients: &[&str],
+    make: impl Fn(Database) -> M,
+) -> Model<M> {
+    world(name, setting, clients, make)
+        .except(MONOTONIC)
+        .always_told(DELETED_STAYS, |told| !told.ghost.breaches.of(DELETED_STAYS))
+        .sometimes("a tombstone is gone", move |snapshot| {
+            snapshot.disks().any(|(_, disk)| disk.fences.values().any(|fence| fence.swept.is_some()))
+        })
+}
+
 /// The database, its worlds and its flaws.
 pub fn protocol() -> Protocol {
     Protocol {
         name: "database",
         summary: "Dynamo and Cassandra: quorums, repair, hints, tombstones, transactions, sessions",
-        worlds: [ordered(), healed()].into_iter().flatten().collect(),
-        flaws: [flaws(), weakened()].into_iter().flatten().collect(),
+        worlds: [ordered(), healed(), agreed()].into_iter().flatten().collect(),
+        flaws: [exhibits::flaws(), exhibits::weakened()].into_iter().flatten().collect(),
     }
 }
 
@@ -480,6 +509,124 @@ fn ordered() -> Vec<Box<dyn Exhibit>> {
     ]
 }
 
+/// A client of transactions: a capital letter sets itself if there is nothing, a small one itself as a capital if
+/// there is A; `s` reads so. `P` writes itself plainly, and `r` reads plainly.
+fn serial_script(letters: &str, tickets: &mut u64) -> Vec<Call> {
+    let call = |letter: char| {
+        let (ticket, key, now, level) = (*tickets, KEY.to_owned(), 10, Level::Quorum);
+        *tickets += 1;
+        let token = Token::default();
+        let new = Some(letter.to_ascii_uppercase().to_string());
+        let expected = letter.is_ascii_lowercase().then(|| "A".to_owned());
+        let change = match letter {
+            'r' => return Call::Read { ticket, key, level, token },
+            'P' => {
+                let writes = vec![(key, new)];
+                return Call::Write { ticket, now, writes, level, token };
+            }
+            's' => None,
+            _ => Some(Change { expected, new }),
+        };
+        Call::Transact { ticket, now, key, change }
+    };
+    letters.chars().map(call).collect()
+}
+
+/// A world of transactions.
+fn serial<M: Twin<Database>>(
+    name: &str,
+    setting: Setting,
+    clients: &[&str],
+    make: impl Fn(Database) -> M,
+) -> World<M, Serial> {
+    let mut world = World::new(name, setting.machines(make), Serial::default());
+    let mut tickets = 0;
+    for letters in clients {
+        world = world.client(serial_script(letters, &mut tickets));
+    }
+    world
+        .doors(setting.doors())
+        .always_told(LINEARIZABLE, |told| told.ghost.is_linearizable)
+        .always_told(RETURN_ONCE, |told| told.ghost.is_once)
+        .sometimes_told("a change is applied", |told| {
+            told.ghost.came(|outcome| *outcome == Outcome::Applied)
+        })
+}
+
+/// A world of sessions without tokens: they break all four promises.
+fn sessions(name: &str, clients: &[&str]) -> World<Database, Sessions> {
+    let setting = UNHEALED;
+    let mut world = World::new(name, setting.machines(|right| right), Sessions::default());
+    let mut tickets = 0;
+    for letters in clients {
+        world = world.client(script(letters, setting, &mut tickets));
+    }
+    guaranteed(world.doors(setting.doors()))
+}
+
+fn guaranteed<M: Machine<Call = Call, Event = Event>>(
+    world: World<M, Sessions>,
+) -> World<M, Sessions> {
+    world
+        .always_told(READ_YOUR_WRITES, |told| !told.ghost.breaches.of(READ_YOUR_WRITES))
+        .always_told(MONOTONIC_READS, |told| !told.ghost.breaches.of(MONOTONIC_READS))
+        .always_told(MONOTONIC_WRITES, |told| !told.ghost.breaches.of(MONOTONIC_WRITES))
+        .always_told(WRITES_FOLLOW_READS, |told| !told.ghost.breaches.of(WRITES_FOLLOW_READS))
+        .sometimes_told("a client has written and read", |told| told.ghost.is_mixed())
+}
+
+/// A world of sessions with tokens, that go from node to node.
+fn carrying(name: &str, setting: Setting, clients: &[&str]) -> World<Roaming, Sessions> {
+    let mut tickets = 0;
+    let scripts: Vec<Vec<Call>> =
+        (clients.iter()).map(|letters| script(letters, setting, &mut tickets)).collect();
+    let sessions: Vec<Vec<u64>> = (scripts.iter())
+        .map(|calls| calls.iter().filter_map(order::ticket_of).collect())
+        .collect();
+    let doors = setting.doors();
+    let machines = setting.machines(|database| Roaming {
+        database,
+        doors,
+        sessions: sessions.clone(),
+    });
+    let world = World::new(name, machines, Sessions::default());
+    let world = scripts.into_iter().fold(world, World::client).doors(doors);
+    guaranteed(world)
+        .purging(roaming::sender_is_done, roaming::receiver_is_done)
+        .recovers_for_clients(CALLS_RETURN, ROUNDS, nobody_waits)
+        .never("ring Retry")
+}
+
+/// Worlds of transactions, and of sessions.
+fn agreed() -> Vec<Box<dyn Exhibit>> {
+    let all_come = |world: World<Database, Serial>| {
+        world
+            .purging(sender_is_done, receiver_is_done)
+            .symmetric(SERIAL.replicas())
+            .sometimes_told("what never returned is seen", |told| told.ghost.finished_for_another())
+    };
+    vec![
+        Claimed::holds(0, 0, move || {
+            all_come(serial("transactions", SERIAL, &["A", "B"], |right| right))
+                .says("two clients set a key if it has nothing, two ballots each")
+        }),
+        Claimed::holds(0, 0, move || {
+            all_come(serial("serial-reads", SERIAL, &["A", "ss"], |right| right))
+                .says("one client sets a key, another reads it twice by transactions, two ballots each")
+        }),
+        Claimed::holds(0, 0, || {
+            carrying("sessions-read", UNHEALED, &["Ar", "rr"])
+                .says("two clients with tokens go from node to node, all at ONE; one writes and reads, one reads twice")
+                .symmetric(UNHEALED.replicas())
+        }),
+        Claimed::holds(0, 0, || {
+            carrying("sessions-write", UNHEALED, &["A<B", "r<C"])
+                .says("the same; one writes twice, by a clock that is set back, one reads and then writes")
+                .symmetric(UNHEALED.replicas())
+        }),
+    ]
+}
+
 /// Worlds of what heals.
 fn healed() -> Vec<Box<dyn Exhibit>> {
     vec![
@@ -490,13 +637,88 @@ fn healed() -> Vec<Box<dyn Exhibit>> {
                 .rings_late(|_| true)
                 .crashes(HEALED.nodes(), 1)
         }),
+        Claimed::holds(0, 0, || {
+            hinted("hints", HINTING, &["A", "B"], |right| right)
+                .says("two writes at ONE, one crash of any node, and nothing but hints, whose time is not over")
+                .purging(sender_is_done, receiver_is_done)
+                .crashes(HINTING.nodes(), 1)
+        }),
+        Claimed::holds(0, 0, || {
+            let healed = Setting { anti_entropy: true, ..SLOPPY };
+            healing("sloppy-healed", healed, &["A", "B"], |right| right)
+                .says("a sloppy quorum; in the calm hints and anti-entropy restore what it promised")
+                .purging(sender_is_done, receiver_is_done)
+                .rings_late(|timer| !matches!(timer, Timer::Retry(_)))
+        }),
+        Claimed::holds(0, 0, || {
+            collecting("tombstones", COLLECTING_TWO, &["A-r"], |right| right)
+                .says("two replicas; a value is written and deleted, and the tombstone collected")
+        }),
     ]
 }
 
-fn flaws() -> Vec<Box<dyn Exhibit>> {
-    Vec::new()
+/// What [`World::purging`] owes in small worlds, of the right machine and of the flawed ones that are purged.
+///
+/// # Errors
+///
+/// Says which obligation fails, and where.
+pub fn obligations() -> Result<Vec<Discharged>, String> {
+    let two = |setting: Setting| Setting { replicas: 2, apart: 1, ..setting };
+    Ok(vec![
+        purge::obligations(|| right("purged", ONE_DOOR, &["A"]))?,
+        purge::obligations(move || right("purged", two(QUORUM), &["A", "r"]))?,
+        purge::obligations(move || right("purged", two(UNREPAIRED), &["A", "r"]))?,
+        purge::obligations(move || {
+            right("purged", two(UNHEALED), &["A", "r"]).crashes(NodeSet::first(3), 1)
+        })?,
+        purge::obligations(move || {
+            flawed(Flaw::RepairAfterTheAnswer, "purged", two(QUORUM), &["A", "r"])
+                .purging(sender_is_done, receiver_is_done)
+        })?,
+    ])
 }
 
-fn weakened() -> Vec<Box<dyn Exhibit>> {
-    Vec::new()
+/// The same, of a machine for which the rule is wrong: a write that is no news for the right machine is for one
+/// that takes whatever arrives last. It must fail, or the obligations prove nothing.
+///
+/// # Errors
+///
+/// Always, if all is well.
+pub fn wrong_obligations() -> Result<Discharged, String> {
+    let two = Setting { replicas: 2, apart: 1, ..QUORUM };
+    purge::obligations(move || {
+        flawed(Flaw::StoreUnconditionally, "purged", two, &["A", "B"])
+            .purging(sender_is_done, receiver_is_done)
+    })
+}
+
+/// What the worlds whose replicas are alike owe for that, in smaller ones.
+///
+/// # Errors
+///
+/// Says which obligation fails, and where.
+pub fn mirrored() -> Result<Vec<symmetry::Discharged>, String> {
+    let alike = |setting: Setting, clients: &'static [&'static str]| {
+        symmetry::obligations(move || {
+            right("mirrored", setting, clients).symmetric(setting.replicas())
+        })
+    };
+    let two = Setting { replicas: 2, ..QUORUM };
+    Ok(vec![
+        alike(ONE_DOOR, &["A", "r"])?,
+        alike(two, &["A", "B", "r"])?,
+    ])
+}
+
+/// The same of replicas that are called themselves: a stamp names its writer, and breaks ties by it. It must
+/// fail, or the obligations prove nothing.
+///
+/// # Errors
+///
+/// Always, if all is well.
+pub fn mirrored_wrongly() -> Result<symmetry::Discharged, String> {
+    let here = Setting { replicas: 2, apart: 0, ..QUORUM };
+    symmetry::obligations(move || {
+        right("mirrored", here, &["A", "B"]).symmetric(here.replicas())
+    })
 }

@@ -1,0 +1,194 @@
+//! What refutes each promise: flaws, and worlds that take away what it needs.
+
+use quorate::data::NodeSet;
+use quorate::database::{Level, Timer};
+
+use super::dead::{receiver_is_done, sender_is_done};
+use super::flaws::{Flaw, Flawed};
+use super::{
+    CALLS_RETURN, COLLECTING, COLLECTING_TWO, CONVERGE, DELETED_STAYS, HEALED, HINTED, HINTING,
+    KEEPING, LINEARIZABLE, MONOTONIC, MONOTONIC_READS, MONOTONIC_WRITES, NEWER_WINS, ONE_DOOR, ONE_VERSION,
+    PLACEMENT, QUORUM, READ_REPAIR_ALONE, READ_YOUR_WRITES, REGULAR, SLOPPY, Setting, UNHEALED,
+    UNREPAIRED, VISIBLE, WRITES_FOLLOW_READS, collecting, flawed, healing, hinted, serial, sessions, world,
+};
+use crate::catalogue::{Claimed, Exhibit};
+use crate::world::Disk;
+
+pub(super) fn flaws() -> Vec<Box<dyn Exhibit>> {
+    vec![
+        Claimed::falls(ONE_VERSION, 0, || {
+            flawed(Flaw::EveryReplicaMints, "every-replica-mints", QUORUM, &["A"])
+                .says("each replica gives a write a stamp of its own, as in the textbook")
+        }),
+        Claimed::falls(REGULAR, 0, || {
+            flawed(Flaw::EveryReplicaMints, "every-replica-mints-and-loses", ONE_DOOR, &["ABr"])
+                .says("the same: and so a write at QUORUM is lost to one that it superseded")
+        }),
+        Claimed::falls(PLACEMENT, 0, || {
+            let two = Setting { replicas: 2, apart: 1, ..QUORUM };
+            flawed(Flaw::SpreadToEveryone, "spread-to-everyone", two, &["A"])
+                .says("each replica passes a write on to all nodes, as in the textbook")
+        }),
+        Claimed::falls(CALLS_RETURN, 0, || {
+            flawed(Flaw::AbsenceIsNoAnswer, "absence-is-no-answer", ONE_DOOR, &["r"])
+                .says("a replica that has nothing is taken for one that did not answer, as in the textbook")
+        }),
+        Claimed::falls(REGULAR, 0, || {
+            flawed(Flaw::QuorumOfThePresent, "quorum-of-the-present", QUORUM, &["2Ar"])
+                .says("a quorum is one of the nodes that are not suspected, as in the textbook")
+        }),
+        Claimed::falls(MONOTONIC, 0, || {
+            flawed(Flaw::RepairAfterTheAnswer, "repair-after-the-answer", QUORUM, &["A", "rr"])
+                .says("a read answers first, and repairs afterwards")
+                .purging(sender_is_done, receiver_is_done)
+        }),
+        Claimed::falls(REGULAR, 0, || {
+            flawed(Flaw::ReplyCountedTwice, "reply-counted-twice", ONE_DOOR, &["Ar"])
+                .says("a repeated answer counts again")
+        }),
+        Claimed::falls(REGULAR, 0, || {
+            flawed(Flaw::StoreUnconditionally, "unconditional-store", ONE_DOOR, &["ABr"])
+                .says("a replica takes whatever arrives last")
+        }),
+        Claimed::falls(REGULAR, 0, || {
+            flawed(Flaw::IncarnationForgotten, "incarnation-forgotten", ONE_DOOR, &["ABr"])
+                .says("after a restart the names of operations begin anew")
+                .crashes(NodeSet::first(4), 1)
+        }),
+        Claimed::falls(CALLS_RETURN, 0, || {
+            flawed(Flaw::NoRetries, "no-retries", ONE_DOOR, &["A"])
+                .says("what was lost is not sent again")
+        }),
+        Claimed::falls(CONVERGE, 0, || {
+            let make = |right| Flawed { right, flaw: Flaw::NoTieBreak };
+            healing("no-tie-break", HEALED, &["A", "B"], make)
+                .says("of two writes of one time the one that is there stays")
+                .rings_late(|_| true)
+        }),
+        Claimed::falls(HINTED, 0, || {
+            let make = |right| Flawed { right, flaw: Flaw::HintsOnlyOnTimeout };
+            hinted("hints-only-on-timeout", HINTING, &["A"], make)
+                .says("a write is kept as a hint only once it has taken a while")
+                .crashes(HINTING.nodes(), 1)
+        }),
+        Claimed::falls(HINTED, 0, || {
+            let make = |right| Flawed { right, flaw: Flaw::HintForgottenTooEarly };
+            hinted("hint-forgotten-too-early", HINTING, &["A"], make)
+                .says("a hint is forgotten when the first replica has it")
+        }),
+        Claimed::falls(DELETED_STAYS, 0, || {
+            let flawed = |right| Flawed { right, flaw: Flaw::NoTombstones };
+            collecting("no-tombstones", KEEPING, &["A-r"], flawed)
+                .says("to delete is to remove the key")
+        }),
+        Claimed::falls(DELETED_STAYS, 0, || {
+            let flawed = |right| Flawed { right, flaw: Flaw::CollectedByTime };
+            collecting("collected-by-time", COLLECTING, &["A-r"], flawed)
+                .says("tombstones go after a while, whoever has seen them")
+        }),
+        Claimed::falls(DELETED_STAYS, 0, || {
+            let flawed = |right| Flawed { right, flaw: Flaw::CollectedWithoutFence };
+            collecting("collected-without-fence", COLLECTING_TWO, &["A-r"], flawed)
+                .says("tombstones go when all replicas have the same, but an older write is still under way")
+        }),
+        Claimed::falls(LINEARIZABLE, 0, || {
+            let flawed = |right| Flawed { right, flaw: Flaw::SerialReadDoesNotFinish };
+            serial("serial-read-does-not-finish", QUORUM, &["A", "ss"], flawed)
+                .says("a serial read does not finish what it finds begun")
+        }),
+        Claimed::falls(LINEARIZABLE, 0, || {
+            let flawed = |right| Flawed { right, flaw: Flaw::BegunIsIgnored };
+            serial("begun-is-ignored", QUORUM, &["A", "B"], flawed)
+                .says("a coordinator proposes its own, whatever it finds begun")
+                .purging(sender_is_done, receiver_is_done)
+        }),
+        Claimed::falls(LINEARIZABLE, 0, || {
+            let flawed = |right| Flawed { right, flaw: Flaw::OutbidIsAccepted };
+            serial("outbid-is-accepted", QUORUM, &["A", "B"], flawed)
+                .says("a replica accepts a ballot that is older than what it has promised")
+        }),
+        Claimed::falls(LINEARIZABLE, 0, || {
+            let flawed = |right| Flawed { right, flaw: Flaw::PromiseForgotten };
+            serial("promise-forgotten", QUORUM, &["A", "B"], flawed)
+                .says("a replica forgets in a crash what it has promised and accepted")
+                .crashes(QUORUM.replicas(), 1)
+        }),
+        Claimed::falls(LINEARIZABLE, 0, || {
+            let flawed = |right| Flawed { right, flaw: Flaw::AnsweredWhenProposed };
+            serial("answered-when-proposed", QUORUM, &["As"], flawed)
+                .says("a change is said to be applied once the first replica has accepted it")
+        }),
+    ]
+}
+
+/// The right machine where something that it assumes, or has, is taken away.
+pub(super) fn weakened() -> Vec<Box<dyn Exhibit>> {
+    vec![
+        Claimed::falls(MONOTONIC, 0, || {
+            world("unrepaired", UNREPAIRED, &["A", "rr"], |right| right)
+                .says("reads repair nothing")
+                .purging(sender_is_done, receiver_is_done)
+        }),
+        Claimed::falls(REGULAR, 0, || {
+            let levels = Setting { read: Level::One, apart: 1, ..QUORUM };
+            world("quorum-and-one", levels, &["Ar"], |right| right)
+                .says("writes at QUORUM, but reads at ONE: they need not meet")
+        }),
+        Claimed::falls(VISIBLE, 0, || {
+            let sloppy = Setting { apart: 1, ..SLOPPY };
+            world("sloppy", sloppy, &["A"], |right| right)
+                .says("a sloppy quorum: a hint counts as an acknowledgement")
+        }),
+        Claimed::falls(REGULAR, 0, || {
+            world("sloppy-and-read", SLOPPY, &["A", "r"], |right| right)
+                .says("the same: and so a read at QUORUM misses a write at QUORUM")
+        }),
+        Claimed::falls(VISIBLE, 0, || {
+            world("lying-disk", ONE_DOOR, &["A"], |right| right)
+                .says("a disk forgets what it acknowledged")
+                .crashes(ONE_DOOR.nodes(), 1)
+                .disk(Disk::Lying)
+        }),
+        Claimed::falls(NEWER_WINS, 0, || {
+            world("slow-clock", QUORUM, &["A", "<B"], |right| right)
+                .says("the clock of a second writer is slow, and it has read nothing: the last to write loses")
+                .always_told(NEWER_WINS, |told| !told.ghost.breaches.of(NEWER_WINS))
+        }),
+        Claimed::falls(CONVERGE, 0, || {
+            healing("textbooks-healing", UNHEALED, &["A"], |right| right)
+                .says("neither hints nor repair, as in the textbook: the call has returned, and nobody asks again")
+                .rings_late(|_| true)
+        }),
+        Claimed::falls(CONVERGE, 0, || {
+            healing("read-repair-alone", READ_REPAIR_ALONE, &["A"], |right| right)
+                .says("only reads repair, and nobody reads")
+                .rings_late(|_| true)
+        }),
+        Claimed::falls(CONVERGE, 0, || {
+            healing("hints-alone", HINTING, &["A"], |right| right)
+                .says("only hints heal, and their time is over")
+                .rings_late(|timer| *timer != Timer::Expire)
+        }),
+        Claimed::falls(LINEARIZABLE, 0, || {
+            serial("mixed", QUORUM, &["A", "Pr"], |right| right)
+                .says("one client sets the key by a transaction, another writes it plainly: the two do not know each other")
+                .purging(sender_is_done, receiver_is_done)
+        }),
+        Claimed::falls(READ_YOUR_WRITES, 0, || {
+            sessions("no-token-for-writes", &["Ar"])
+                .says("a client without a token writes at ONE, and reads at ONE")
+        }),
+        Claimed::falls(MONOTONIC_READS, 0, || {
+            sessions("no-token-for-reads", &["A", "rr"])
+                .says("a client without a token reads twice at ONE")
+        }),
+        Claimed::falls(MONOTONIC_WRITES, 0, || {
+            sessions("no-token-between-writes", &["A<B"])
+                .says("a client without a token writes twice, the second time at a node whose clock is slow")
+        }),
+        Claimed::falls(WRITES_FOLLOW_READS, 0, || {
+            sessions("no-token-after-reads", &["A", "r<B"])
+                .says("a client without a token reads, and writes at a node whose clock is slow")
+        }),
+    ]
+}
