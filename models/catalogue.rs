@@ -14,6 +14,7 @@ use crate::engine::{
     Crew, Fired, Options, Outcome, Progress, Stop, Verdict, collision, search, search_with,
     unwatched,
 };
+use crate::erased::Erased;
 use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::simulate::{Walks, simulate};
@@ -403,7 +404,7 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
     fn reference(&self) -> [(usize, usize); 2] {
         use stateright::Checker as _;
         let world = || self.world().asymmetric();
-        let theirs = world().checker().spawn_bfs().join();
+        let theirs = Erased::new(world()).checker().spawn_bfs().join();
         let ours = search(&world(), Options::default(), &mut unwatched);
         [
             (theirs.unique_state_count(), theirs.state_count()),
@@ -423,7 +424,7 @@ impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {
     }
 
     fn explore(&self, address: SocketAddr) {
-        let _ = self.world().latched().checker().serve(address);
+        let _ = Erased::new(self.world()).checker().serve(address);
     }
 
     fn diagram(&self) -> Option<String> {

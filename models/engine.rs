@@ -25,6 +25,7 @@
 
 mod calm;
 mod checker;
+mod contents;
 mod coverage;
 mod crew;
 mod expand;
@@ -36,6 +37,7 @@ mod mirror;
 mod ready;
 mod space;
 mod spill;
+mod stock;
 mod table;
 mod views;
 
@@ -53,6 +55,7 @@ use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::world::World;
 pub use checker::Checked;
+use contents::Subject;
 pub use coverage::Fired;
 pub use crew::{Crew, search_with};
 pub use hosts::Hosts;
@@ -130,6 +133,41 @@ pub struct Outcome<M: Machine> {
     pub verdict: Verdict,
     /// If a promise was broken, a shortest path to a state that breaks it.
     pub story: Option<Vec<Action<M>>>,
+}
+
+/// The same, with the story as places among the actions that the world offers.
+struct Found {
+    unique: usize,
+    generated: usize,
+    depth: usize,
+    cut_off: usize,
+    waiting: usize,
+    elapsed: Duration,
+    sizes: Sizes,
+    coverage: Vec<Fired>,
+    bytes: usize,
+    findings: Vec<Finding>,
+    verdict: Verdict,
+    story: Option<Vec<usize>>,
+}
+
+impl Found {
+    fn told<M: Machine, G: Ghost<M>>(self, world: &World<M, G>) -> Outcome<M> {
+        Outcome {
+            unique: self.unique,
+            generated: self.generated,
+            depth: self.depth,
+            cut_off: self.cut_off,
+            waiting: self.waiting,
+            elapsed: self.elapsed,
+            sizes: self.sizes,
+            coverage: self.coverage,
+            bytes: self.bytes,
+            findings: self.findings,
+            verdict: self.verdict,
+            story: self.story.map(|path| actions(world, &path)),
+        }
+    }
 }
 
 /// What was found about one promise.
@@ -336,12 +374,7 @@ fn spilled(spill: Option<&Spill>) -> usize {
 }
 
 /// Under which fingerprint a state is known: its own, or that of all its mirror images.
-fn key<M: Machine, G: Ghost<M>>(
-    space: &Space<'_, M, G>,
-    mirrors: &mut Option<Mirrors>,
-    row: &Row,
-    print: u64,
-) -> u64 {
+fn key(space: &Space<'_>, mirrors: &mut Option<Mirrors>, row: &Row, print: u64) -> u64 {
     match mirrors {
         None => print,
         Some(mirrors) => mirrors.canonical(space, row, print),
@@ -349,12 +382,7 @@ fn key<M: Machine, G: Ghost<M>>(
 }
 
 /// The same of each of several states.
-fn name<M: Machine, G: Ghost<M>>(
-    space: &Space<'_, M, G>,
-    mirrors: &mut Option<Mirrors>,
-    rows: &Rows,
-    keys: &mut Vec<u64>,
-) {
+fn name(space: &Space<'_>, mirrors: &mut Option<Mirrors>, rows: &Rows, keys: &mut Vec<u64>) {
     keys.clear();
     if mirrors.is_none() {
         keys.extend_from_slice(&rows.prints);
@@ -364,10 +392,10 @@ fn name<M: Machine, G: Ghost<M>>(
     }
 }
 
-struct Search<'w, M: Machine, G: Ghost<M>> {
+struct Search<'w> {
     options: Options,
-    space: Space<'w, M, G>,
-    judge: Judge<'w, M, G>,
+    space: Space<'w>,
+    judge: Judge,
     mirrors: Option<Mirrors>,
     met: Met,
     /// Fingerprints of states beyond the boundary.
@@ -399,15 +427,16 @@ pub fn search<M: Machine, G: Ghost<M>>(
     options: Options,
     watch: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
 ) -> Outcome<M> {
-    try_search(world, options, watch).expect("what was written to a disk can be read")
+    let found = try_search(world, options, watch).expect("what was written to a disk can be read");
+    found.told(world)
 }
 
-fn try_search<M: Machine, G: Ghost<M>>(
-    world: &World<M, G>,
+fn try_search(
+    subject: &dyn Subject,
     options: Options,
     watch: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
-) -> Result<Outcome<M>, String> {
-    let mut search = Search::new(world, options);
+) -> Result<Found, String> {
+    let mut search = Search::new(subject, options);
     search.run(watch);
     if let Some(error) = search.trouble {
         return Err(format!(
@@ -415,7 +444,7 @@ fn try_search<M: Machine, G: Ghost<M>>(
         ));
     }
     let elapsed = search.started.elapsed();
-    Ok(search.part().outcome(&mut search.space, elapsed))
+    Ok(search.part().found(&mut search.space, elapsed))
 }
 
 /// For those who do not care how far a search is.
@@ -455,15 +484,11 @@ impl Part {
         self
     }
 
-    fn outcome<M: Machine, G: Ghost<M>>(
-        self,
-        space: &mut Space<'_, M, G>,
-        elapsed: Duration,
-    ) -> Outcome<M> {
-        let findings: Vec<Finding> = (space.world.promises().iter().zip(&self.settled))
-            .map(|(promise, settled)| Finding {
-                promise: promise.name,
-                kind: promise.kind,
+    fn found(self, space: &mut Space<'_>, elapsed: Duration) -> Found {
+        let findings: Vec<Finding> = (space.rules.pledges.iter().zip(&self.settled))
+            .map(|(pledge, settled)| Finding {
+                promise: pledge.name,
+                kind: pledge.kind,
                 steps: *settled,
             })
             .collect();
@@ -474,7 +499,7 @@ impl Part {
         let hollow = findings
             .iter()
             .find(|finding| finding.kind == Kind::Sometimes && finding.steps.is_none());
-        Outcome {
+        Found {
             unique: self.unique,
             // What lies beyond the boundary is no state of this world.
             generated: self.generated - self.cut_off,
@@ -502,15 +527,16 @@ impl Part {
     }
 }
 
-impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
-    fn new(world: &'w World<M, G>, options: Options) -> Self {
-        let space = Space::new(world);
-        let mirrors = Mirrors::new(world.len(), &world.alike);
-        let passes_over = !options.exact && world.boundary.is_none();
+impl<'w> Search<'w> {
+    fn new(subject: &'w dyn Subject, options: Options) -> Self {
+        let space = Space::new(subject);
+        let rules = &space.rules;
+        let mirrors = Mirrors::new(rules.places, &rules.alike);
+        let passes_over = !options.exact && !rules.has_boundary;
         Self {
             options,
+            judge: Judge::new(rules, |_| true),
             space,
-            judge: Judge::new(world, |_| true),
             mirrors,
             met: if options.exact {
                 Met::Rows(Rows::default(), HashTable::new())
@@ -537,7 +563,7 @@ impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
     }
 
     fn run(&mut self, watch: &mut dyn FnMut(&Progress) -> ControlFlow<()>) {
-        let (row, print) = self.space.row(&self.space.world.initial());
+        let (row, print) = self.space.initial();
         self.generated = 1;
         self.batch.rows.push(&row, print);
         self.flush();
@@ -661,7 +687,7 @@ impl<'w, M: Machine, G: Ghost<M>> Search<'w, M, G> {
     /// Takes in a state, if it is new and within the boundary.
     #[inline]
     fn accept(&mut self, row: &Row, print: u64, key: u64) {
-        let has_boundary = self.space.world.boundary.is_some();
+        let has_boundary = self.space.rules.has_boundary;
         if has_boundary && !self.met.contains(key) && self.is_beyond(row, key) {
             return;
         }
@@ -741,20 +767,32 @@ pub fn example<M: Machine, G: Ghost<M>>(
 ) -> Option<Vec<Action<M>>> {
     let at = (world.promises().iter()).position(|other| other.name == promise)?;
     let mut search = Search::new(world, Options::default());
-    search.judge = Judge::new(world, |other| other == at);
+    search.judge = Judge::new(&search.space.rules, |other| other == at);
     search.run(&mut unwatched);
     let steps = search.judge.settled[at]?;
-    Some(story(&mut search.space, at, steps))
+    Some(actions(world, &story(&mut search.space, at, steps)))
 }
 
-/// The story of a promise that is settled in so many steps and no fewer.
-fn story<M: Machine, G: Ghost<M>>(
-    space: &mut Space<'_, M, G>,
-    promise: usize,
-    steps: usize,
-) -> Vec<Action<M>> {
-    let mut mirrors = Mirrors::new(space.world.len(), &space.world.alike);
-    let (row, print) = space.row(&space.world.initial());
+/// The actions at these places among those that the world offers, one after the other.
+fn actions<M: Machine, G: Ghost<M>>(world: &World<M, G>, path: &[usize]) -> Vec<Action<M>> {
+    let mut state = world.initial();
+    let mut actions = Vec::with_capacity(path.len());
+    for at in path {
+        let mut offered = Vec::new();
+        world.each_action(&state, |action| offered.push(action));
+        let action = offered.swap_remove(*at);
+        let next = world.apply(&state, &action);
+        state = next.expect("a path that was walked once can be walked again");
+        actions.push(action);
+    }
+    actions
+}
+
+/// The story of a promise that is settled in so many steps and no fewer: the place of each action
+/// among those that the world offers.
+fn story(space: &mut Space<'_>, promise: usize, steps: usize) -> Vec<usize> {
+    let mut mirrors = Mirrors::new(space.places, &space.rules.alike);
+    let (row, print) = space.initial();
     let mut batch = Batch {
         rows: Rows::default(),
         lately: Vec::new(),
@@ -792,13 +830,13 @@ fn story<M: Machine, G: Ghost<M>>(
         }
         parents.extend(next);
     }
-    let mut judge = Judge::new(space.world, |other| other == promise);
+    let mut judge = Judge::new(&space.rules, |other| other == promise);
     let mut ends = Vec::new();
     for (at, key) in level_keys.iter().enumerate() {
         let (row, _) = level.get(at);
         if judge.look(space, row, steps) {
             ends.push(*key);
-            judge = Judge::new(space.world, |other| other == promise);
+            judge = Judge::new(&space.rules, |other| other == promise);
         }
     }
     let end = (ends.into_iter().min()).expect("what was found once is found again");
@@ -812,29 +850,15 @@ fn story<M: Machine, G: Ghost<M>>(
 
 /// The actions that lead through these states: of those that lead to the next one, the first that
 /// the world offers.
-fn retrace<M: Machine, G: Ghost<M>>(
-    space: &mut Space<'_, M, G>,
-    mirrors: &mut Option<Mirrors>,
-    keys: &[u64],
-) -> Vec<Action<M>> {
-    let world = space.world;
-    let mut state = world.initial();
+fn retrace(space: &mut Space<'_>, mirrors: &mut Option<Mirrors>, keys: &[u64]) -> Vec<usize> {
     let mut path = Vec::with_capacity(keys.len());
     for wanted in keys {
-        let mut found = None;
-        world.each_action(&state, |action| {
-            if found.is_none()
-                && let Some(next) = world.apply(&state, &action)
-            {
-                let (row, print) = space.row(&next);
-                if key(space, mirrors, &row, print) == *wanted {
-                    found = Some((action, next));
-                }
-            }
+        let offers = space.offers(&path);
+        let leads_on = offers.iter().position(|offer| {
+            let known = |(row, print): &(Vec<u32>, u64)| key(space, mirrors, row, *print);
+            offer.as_ref().map(known) == Some(*wanted)
         });
-        let (action, next) = found.expect("a path that was walked once can be walked again");
-        path.push(action);
-        state = next;
+        path.push(leads_on.expect("a path that was walked once can be walked again"));
     }
     path
 }

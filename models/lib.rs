@@ -15,6 +15,7 @@ pub mod database;
 pub mod detector;
 pub mod diagram;
 pub mod engine;
+pub mod erased;
 pub mod flaw;
 pub mod ghost;
 pub mod gossip;

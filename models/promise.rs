@@ -1,14 +1,12 @@
 //! What is promised of a world, and how it reaches stateright's checkers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use quorate::machine::Machine;
-use stateright::{Expectation, Property};
+use stateright::{Expectation, Model, Property};
 
 use crate::ghost::Ghost;
 use crate::snapshot::{Adversary, Broken, Client, Node, Snapshot};
-use crate::world::World;
 
 /// What kind of promise it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -106,76 +104,52 @@ impl<M: Machine, G: Ghost<M>> Clone for Promise<M, G> {
     }
 }
 
-/// Which promises have fallen already, for checkers that would overwrite what they found.
-#[derive(Default)]
-pub(crate) struct Latches(Option<Vec<AtomicBool>>);
-
-impl Latches {
-    pub(crate) fn enabled(count: usize) -> Self {
-        Self(Some((0..count).map(|_| AtomicBool::new(false)).collect()))
-    }
+/// A model that keeps promises, by their places in a list.
+pub(crate) trait Promising: Model {
+    /// True if the promise at this place is met in this state.
+    fn keeps(&self, place: usize, state: &Self::State) -> bool;
 }
 
 /// stateright takes plain function pointers, which capture nothing. So there is one function per
-/// place in the list of promises, and it finds its promise in the world.
-const PLACES: usize = 16;
-
-fn nth<M: Machine, G: Ghost<M>, const N: usize>(
-    world: &World<M, G>,
-    snapshot: &Snapshot<M, G>,
-) -> bool {
-    let promise = &world.promises[N];
-    let failure = promise.kind != Kind::Sometimes;
-    let Some(latches) = &world.latches.0 else {
-        return world.is_met(promise, snapshot);
-    };
-    if latches[N].load(Ordering::Relaxed) {
-        return failure;
-    }
-    let met = world.is_met(promise, snapshot);
-    if met != failure {
-        latches[N].store(true, Ordering::Relaxed);
-    }
-    met
+/// place in the list of promises, and it finds its promise in the model.
+fn nth<W: Promising, const N: usize>(model: &W, state: &W::State) -> bool {
+    model.keeps(N, state)
 }
 
-/// The promises as stateright's properties.
-pub(crate) fn latched<M: Machine, G: Ghost<M>>(
-    promises: &[Promise<M, G>],
-) -> Vec<Property<World<M, G>>> {
-    type Place<M, G> = fn(&World<M, G>, &Snapshot<M, G>) -> bool;
-    let places: [Place<M, G>; PLACES] = [
-        nth::<M, G, 0>,
-        nth::<M, G, 1>,
-        nth::<M, G, 2>,
-        nth::<M, G, 3>,
-        nth::<M, G, 4>,
-        nth::<M, G, 5>,
-        nth::<M, G, 6>,
-        nth::<M, G, 7>,
-        nth::<M, G, 8>,
-        nth::<M, G, 9>,
-        nth::<M, G, 10>,
-        nth::<M, G, 11>,
-        nth::<M, G, 12>,
-        nth::<M, G, 13>,
-        nth::<M, G, 14>,
-        nth::<M, G, 15>,
+/// Promises as stateright's properties.
+pub(crate) fn properties<W: Promising>(promises: &[(&'static str, Kind)]) -> Vec<Property<W>> {
+    type Place<W> = fn(&W, &<W as Model>::State) -> bool;
+    let places: [Place<W>; 16] = [
+        nth::<W, 0>,
+        nth::<W, 1>,
+        nth::<W, 2>,
+        nth::<W, 3>,
+        nth::<W, 4>,
+        nth::<W, 5>,
+        nth::<W, 6>,
+        nth::<W, 7>,
+        nth::<W, 8>,
+        nth::<W, 9>,
+        nth::<W, 10>,
+        nth::<W, 11>,
+        nth::<W, 12>,
+        nth::<W, 13>,
+        nth::<W, 14>,
+        nth::<W, 15>,
     ];
     assert!(
-        promises.len() <= PLACES,
-        "a world has at most {PLACES} promises, two of them built in"
+        promises.len() <= places.len(),
+        "a world has at most {} promises, two of them built in",
+        places.len()
     );
-    promises
-        .iter()
-        .zip(places)
-        .map(|(promise, condition)| Property {
-            expectation: match promise.kind {
-                Kind::Always | Kind::Recovers { .. } => Expectation::Always,
-                Kind::Sometimes => Expectation::Sometimes,
-            },
-            name: promise.name,
-            condition,
-        })
-        .collect()
+    let properties = promises.iter().zip(places);
+    let properties = properties.map(|((name, kind), condition)| Property {
+        expectation: match kind {
+            Kind::Always | Kind::Recovers { .. } => Expectation::Always,
+            Kind::Sometimes => Expectation::Sometimes,
+        },
+        name,
+        condition,
+    });
+    properties.collect()
 }

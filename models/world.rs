@@ -34,7 +34,7 @@ use stateright::{Model, Path, Property};
 use crate::action::{Action, Cut};
 use crate::ghost::Ghost;
 use crate::memory::{Effect, Memory, Occurrence};
-use crate::promise::{Condition, Kind, Latches, Promise, Told, latched};
+use crate::promise::{Condition, Kind, Promise, Promising, Told, properties};
 use crate::shared::Shared;
 use crate::snapshot::{Adversary, Broken, Client, Fault, Letter, Letters, Node, Snapshot};
 use crate::{calm, diagram, story};
@@ -105,7 +105,6 @@ pub struct World<M: Machine, G: Ghost<M>> {
     /// Nodes that are alike, kind by kind: see [`World::symmetric`].
     pub(crate) alike: Vec<NodeSet>,
     pub(crate) never: Vec<&'static str>,
-    pub(crate) latches: Latches,
     pub(crate) memory: Memory<M, G>,
 }
 
@@ -144,7 +143,6 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
             late: None,
             alike: Vec::new(),
             never: Vec::new(),
-            latches: Latches::default(),
             memory: Memory::default(),
         };
         world
@@ -444,14 +442,6 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
     #[must_use]
     pub fn without_memory(mut self) -> Self {
         self.memory = Memory::disabled();
-        self
-    }
-
-    /// In stateright's checkers, keeps the first state at which each promise fell: stateright 0.31
-    /// overwrites what it found with every later one.
-    #[must_use]
-    pub fn latched(mut self) -> Self {
-        self.latches = Latches::enabled(self.promises.len());
         self
     }
 
@@ -772,6 +762,10 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
     /// Calls `visit` with everything that may happen next, in a fixed order. Some of it may change
     /// nothing: then [`World::apply`] says so.
     pub fn each_action(&self, last: &Snapshot<M, G>, mut visit: impl FnMut(Action<M>)) {
+        self.offer(last, &mut visit);
+    }
+
+    fn offer(&self, last: &Snapshot<M, G>, visit: &mut dyn FnMut(Action<M>)) {
         if last.broken.is_some() {
             return;
         }
@@ -802,7 +796,7 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
         self.each_fault(last, visit);
     }
 
-    fn each_fault(&self, last: &Snapshot<M, G>, mut visit: impl FnMut(Action<M>)) {
+    fn each_fault(&self, last: &Snapshot<M, G>, visit: &mut dyn FnMut(Action<M>)) {
         for (node, content) in (0..).map(NodeId).zip(&last.nodes) {
             match &**content {
                 Node::Up { .. } => {
@@ -859,6 +853,22 @@ fn merge<T: Ord + Clone>(old: &[T], mut new: Vec<T>) -> Vec<T> {
     merged
 }
 
+/// The name and the kind of each promise.
+pub(crate) fn kinds<M: Machine, G: Ghost<M>>(
+    promises: &[Promise<M, G>],
+) -> Vec<(&'static str, Kind)> {
+    let promises = promises.iter();
+    promises
+        .map(|promise| (promise.name, promise.kind))
+        .collect()
+}
+
+impl<M: Machine, G: Ghost<M>> Promising for World<M, G> {
+    fn keeps(&self, place: usize, snapshot: &Snapshot<M, G>) -> bool {
+        self.is_met(&self.promises[place], snapshot)
+    }
+}
+
 impl<M: Machine, G: Ghost<M>> Model for World<M, G> {
     type State = Snapshot<M, G>;
     type Action = Action<M>;
@@ -889,7 +899,7 @@ impl<M: Machine, G: Ghost<M>> Model for World<M, G> {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        latched(&self.promises)
+        properties(&kinds(&self.promises))
     }
 
     fn within_boundary(&self, state: &Self::State) -> bool {

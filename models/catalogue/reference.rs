@@ -8,6 +8,7 @@ use stateright::{Checker as _, Model as _};
 
 use crate::action::Action;
 use crate::engine::{Options, search, unwatched};
+use crate::erased::Erased;
 use crate::ghost::Ghost;
 use crate::promise::Kind;
 use crate::world::World;
@@ -28,12 +29,15 @@ pub(super) fn by_stateright<M: Machine, G: Ghost<M>>(world: World<M, G>) -> Foun
     let promises: Vec<(&'static str, Kind)> = (world.promises().iter())
         .map(|promise| (promise.name, promise.kind))
         .collect();
-    let checker = world.asymmetric().latched().checker().spawn_bfs().join();
+    let checker = Erased::new(world.asymmetric()).checker().spawn_bfs().join();
     let mut discovered = checker.discoveries();
     let refuted = promises.into_iter().find_map(|(name, kind)| {
         let met = discovered.remove(name);
         match kind {
-            Kind::Always | Kind::Recovers { .. } => Some((name, kind, met?.into_actions())),
+            Kind::Always | Kind::Recovers { .. } => {
+                let offers = met?.into_actions();
+                Some((name, kind, offers.iter().map(Erased::action).collect()))
+            }
             Kind::Sometimes => met.is_none().then(|| (name, kind, Vec::new())),
         }
     });

@@ -14,20 +14,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
-use quorate::machine::{Machine, NodeId};
 
+use super::contents::Life;
 use super::ready::Ready;
 use super::space::{NONE, Row, Space, What};
 use crate::calm::DELIVERIES_MAX;
-use crate::ghost::Ghost;
 use crate::shared::fingerprint;
-use crate::snapshot::{Client, Node};
+use crate::snapshot::Client;
 
 /// A condition on the clients.
-type Goal = Arc<dyn Fn(&[Client]) -> bool + Send + Sync>;
+pub(super) type Goal = Arc<dyn Fn(&[Client]) -> bool + Send + Sync>;
 
 /// A goal of the clients, and what is known of the calms that lead there.
-pub(crate) struct Calms {
+pub(super) struct Calms {
     limit: u32,
     goal: Goal,
     /// Where calms began that reach the goal.
@@ -41,18 +40,18 @@ pub(crate) struct Calms {
 }
 
 /// One place in a calm.
-struct Calm<M: Machine> {
+struct Calm {
     nodes: Vec<u32>,
     clients: u32,
     /// In the order of arrival.
     mail: VecDeque<u32>,
-    due: Vec<(Duration, NodeId, M::Timer)>,
+    due: Vec<(Duration, usize, u32)>,
     now: Duration,
     broken: bool,
 }
 
 impl Calms {
-    pub(crate) fn new(limit: u32, goal: Goal) -> Self {
+    pub(super) fn new(limit: u32, goal: Goal) -> Self {
         Self {
             limit,
             goal,
@@ -64,11 +63,7 @@ impl Calms {
     }
 
     /// True if the calm gets from this state to the goal, whether the mail is lost or arrives.
-    pub(crate) fn reach<M: Machine, G: Ghost<M>>(
-        &mut self,
-        space: &mut Space<'_, M, G>,
-        row: &Row,
-    ) -> bool {
+    pub(super) fn reach(&mut self, space: &mut Space<'_>, row: &Row) -> bool {
         let (nodes, outer, letters) = space.parts(row);
         if space.is_over(outer) {
             return false;
@@ -84,12 +79,7 @@ impl Calms {
 
     /// Which steps the mail that is under way brings about. Those that change nothing, and do not
     /// send, tell or arm anything, are left out.
-    fn arrive<M: Machine, G: Ghost<M>>(
-        &mut self,
-        space: &mut Space<'_, M, G>,
-        nodes: &[u32],
-        letters: &[u32],
-    ) {
+    fn arrive(&mut self, space: &mut Space<'_>, nodes: &[u32], letters: &[u32]) {
         self.nodes.clear();
         for node in nodes {
             let booted = boots(space, *node).map(|step| space.stepped(step).after);
@@ -108,22 +98,12 @@ impl Calms {
         }
     }
 
-    fn reach_from<M: Machine, G: Ghost<M>>(
-        &mut self,
-        space: &mut Space<'_, M, G>,
-        nodes: &[u32],
-        clients: u32,
-    ) -> bool {
+    fn reach_from(&mut self, space: &mut Space<'_>, nodes: &[u32], clients: u32) -> bool {
         let print = fingerprint(&(nodes, clients, &self.flood));
         self.good.contains(&print) || self.follow(space, nodes, clients) && self.good.insert(print)
     }
 
-    fn follow<M: Machine, G: Ghost<M>>(
-        &mut self,
-        space: &mut Space<'_, M, G>,
-        nodes: &[u32],
-        clients: u32,
-    ) -> bool {
+    fn follow(&mut self, space: &mut Space<'_>, nodes: &[u32], clients: u32) -> bool {
         let mut calm = self.begin(space, nodes, clients);
         let mut trail = Vec::new();
         let mut found = None;
@@ -154,12 +134,7 @@ impl Calms {
         total <= self.limit
     }
 
-    fn begin<M: Machine, G: Ghost<M>>(
-        &self,
-        space: &mut Space<'_, M, G>,
-        nodes: &[u32],
-        clients: u32,
-    ) -> Calm<M> {
+    fn begin(&self, space: &mut Space<'_>, nodes: &[u32], clients: u32) -> Calm {
         let mut calm = Calm {
             nodes: nodes.to_vec(),
             clients,
@@ -172,8 +147,11 @@ impl Calms {
             if let Some(step) = boots(space, *node) {
                 calm.take(space, place, step);
             } else {
-                let armed = space.content(*node).armed().to_vec();
-                calm.arm(space, place, &armed);
+                if let Life::Up(alarms) = &space.nodes.get(*node).life {
+                    for alarm in alarms {
+                        calm.arm(space, place, alarm.timer);
+                    }
+                }
             }
         }
         for (place, step) in &self.flood {
@@ -184,14 +162,14 @@ impl Calms {
 }
 
 /// The step in which a node that is down boots.
-fn boots<M: Machine, G: Ghost<M>>(space: &mut Space<'_, M, G>, node: u32) -> Option<u32> {
-    match space.content(node) {
-        Node::Down { .. } => space.step(node, What::Boot(0)),
-        Node::Up { .. } | Node::Traitor => None,
+fn boots(space: &mut Space<'_>, node: u32) -> Option<u32> {
+    match space.nodes.get(node).life {
+        Life::Down(_) => space.step(node, What::Boot(0)),
+        Life::Up(_) | Life::Traitor => None,
     }
 }
 
-impl<M: Machine> Calm<M> {
+impl Calm {
     /// The hash of everything that matters to what happens next.
     fn print(&self) -> u64 {
         let mut hasher = crate::shared::hasher();
@@ -203,32 +181,30 @@ impl<M: Machine> Calm<M> {
         hasher.finish()
     }
 
-    fn arm<G: Ghost<M>>(&mut self, space: &Space<'_, M, G>, place: usize, timers: &[M::Timer]) {
-        let id = NodeId(place as u64);
-        for timer in timers {
-            self.due
-                .retain(|(_, node, other)| *node != id || other != timer);
-            let delay = crate::calm::delay(space.world, id, timer);
-            self.due.push((self.now + delay, id, timer.clone()));
-        }
+    fn arm(&mut self, space: &Space<'_>, place: usize, timer: u32) {
+        self.due
+            .retain(|(_, node, other)| (*node, *other) != (place, timer));
+        let delay = space.contents().delay(place, timer);
+        self.due.push((self.now + delay, place, timer));
     }
 
     /// A step happens: what it sends is on its way, even if it was sent before.
-    fn take<G: Ghost<M>>(&mut self, space: &mut Space<'_, M, G>, place: usize, step: u32) {
+    fn take(&mut self, space: &mut Space<'_>, place: usize, step: u32) {
         let stepped = space.stepped(step);
         self.nodes[place] = stepped.after;
         let tells = stepped.tells;
         if tells != NONE {
-            self.broken |= space.is_broken(tells);
+            self.broken |= space.contents().is_broken(tells);
             self.clients = space.tell_clients(self.clients, tells);
         }
         self.mail.extend(space.sent(step));
-        let armed = space.armed(step);
-        self.arm(space, place, &armed);
+        for timer in space.armed(step) {
+            self.arm(space, place, *timer);
+        }
     }
 
     /// Everything that is on its way arrives, and clients make their calls, until nothing is left.
-    fn settle<G: Ghost<M>>(&mut self, space: &mut Space<'_, M, G>) -> bool {
+    fn settle(&mut self, space: &mut Space<'_>) -> bool {
         for _ in 0..DELIVERIES_MAX {
             if self.broken {
                 return false;
@@ -246,15 +222,20 @@ impl<M: Machine> Calm<M> {
     }
 
     /// The first idle client makes its next call.
-    fn call<G: Ghost<M>>(&mut self, space: &mut Space<'_, M, G>) -> bool {
+    fn call(&mut self, space: &mut Space<'_>) -> bool {
         let doors: Vec<usize> = (self.nodes.iter().enumerate())
-            .filter(|(_, node)| space.content(**node).up().is_some())
+            .filter(|(_, node)| space.is_up(**node))
             .map(|(place, _)| place)
-            .filter(|place| space.world.doors.contains(NodeId(*place as u64)))
+            .filter(|place| {
+                space
+                    .rules
+                    .doors
+                    .contains(quorate::machine::NodeId(*place as u64))
+            })
             .collect();
         let mut clients = space.clients(self.clients).iter().enumerate();
         let ready = clients.find(|(index, client)| {
-            client.waiting.is_none() && space.world.call(*index, **client).is_some()
+            client.waiting.is_none() && client.next < space.rules.scripts[*index]
         });
         let (Some((index, at)), false) = (ready.map(|(index, at)| (index, *at)), doors.is_empty())
         else {
@@ -270,21 +251,25 @@ impl<M: Machine> Calm<M> {
     }
 
     /// The alarm that is due first rings.
-    fn ring<G: Ghost<M>>(&mut self, space: &mut Space<'_, M, G>) -> bool {
-        let armed_at = |id: &NodeId, timer: &M::Timer| {
-            let node = self.nodes[usize::try_from(id.0).ok()?];
-            space.content(node).armed().binary_search(timer).ok()
+    fn ring(&mut self, space: &mut Space<'_>) -> bool {
+        let armed_at = |place: usize, timer: u32| match &space.nodes.get(self.nodes[place]).life {
+            Life::Up(alarms) => alarms.iter().position(|alarm| alarm.timer == timer),
+            Life::Down(_) | Life::Traitor => None,
         };
         // Alarms that were disarmed meanwhile are due no more.
         self.due
-            .retain(|(_, id, timer)| armed_at(id, timer).is_some());
-        let first = (0..self.due.len()).min_by(|a, b| self.due[*a].cmp(&self.due[*b]));
+            .retain(|(_, place, timer)| armed_at(*place, *timer).is_some());
+        let first = (0..self.due.len()).min_by(|one, other| {
+            let (one, other) = (self.due[*one], self.due[*other]);
+            let by_name = || space.contents().order(one.2, other.2);
+            (one.0, one.1).cmp(&(other.0, other.1)).then_with(by_name)
+        });
         let Some(first) = first else {
             return false;
         };
-        let (when, id, timer) = self.due.remove(first);
+        let (when, place, timer) = self.due.remove(first);
         self.now = when;
-        let (Ok(place), Some(at)) = (usize::try_from(id.0), armed_at(&id, &timer)) else {
+        let Some(at) = armed_at(place, timer) else {
             return false;
         };
         let at = u32::try_from(at).expect("few alarms");

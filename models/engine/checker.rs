@@ -7,7 +7,7 @@ use quorate::machine::Machine;
 use stateright::{Checker, Path};
 
 use super::space::Space;
-use super::{Options, Outcome, search, story, unwatched};
+use super::{Options, Outcome, actions, search, story, unwatched};
 use crate::action::Action;
 use crate::ghost::Ghost;
 use crate::snapshot::Snapshot;
@@ -27,13 +27,7 @@ impl<M: Machine, G: Ghost<M>> Checked<M, G> {
     /// Searches the world, and then as far as each discovery for the path to it.
     pub fn new(world: World<M, G>, options: Options) -> Self {
         let outcome = search(&world, options, &mut unwatched);
-        let mut space = Space::new(&world);
-        let mut discoveries = HashMap::new();
-        for (place, finding) in outcome.findings.iter().enumerate() {
-            if let Some(steps) = finding.steps {
-                discoveries.insert(finding.promise, story(&mut space, place, steps));
-            }
-        }
+        let discoveries = discoveries(&world, &outcome);
         Self {
             world,
             outcome,
@@ -45,6 +39,22 @@ impl<M: Machine, G: Ghost<M>> Checked<M, G> {
     pub fn outcome(&self) -> &Outcome<M> {
         &self.outcome
     }
+}
+
+/// The path to everything that was found.
+fn discoveries<M: Machine, G: Ghost<M>>(
+    world: &World<M, G>,
+    outcome: &Outcome<M>,
+) -> HashMap<&'static str, Vec<Action<M>>> {
+    let mut space = Space::new(world);
+    let settled = outcome.findings.iter().enumerate();
+    let settled = settled.filter_map(|(place, finding)| Some((place, finding, finding.steps?)));
+    settled
+        .map(|(place, finding, steps)| {
+            let path = story(&mut space, place, steps);
+            (finding.promise, actions(world, &path))
+        })
+        .collect()
 }
 
 impl<M: Machine, G: Ghost<M>> Checker<World<M, G>> for Checked<M, G> {

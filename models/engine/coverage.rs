@@ -7,13 +7,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use quorate::machine::Machine;
 use serde::{Deserialize, Serialize};
 
+use super::contents::Life;
 use super::space::{Space, What};
-use crate::ghost::Ghost;
-use crate::snapshot::Node;
-use crate::world::Disk;
 
 /// A kind of thing that can happen, and how often it did and changed something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +40,7 @@ pub(super) fn join(one: Vec<Fired>, other: Vec<Fired>) -> Vec<Fired> {
 
 /// The name of a variant, and of the one inside it if there is one: of `Vote(Granted { .. })` it is
 /// `Vote Granted`.
-fn variant(value: &dyn fmt::Debug) -> String {
+pub(super) fn variant(value: &dyn fmt::Debug) -> String {
     let text = format!("{value:?}");
     let mut words = Vec::new();
     for part in text.split('(') {
@@ -64,66 +61,48 @@ fn variant(value: &dyn fmt::Debug) -> String {
     }
 }
 
-impl<M: Machine, G: Ghost<M>> Space<'_, M, G> {
+impl Space<'_> {
     /// Everything that was sent, armed or announced, by kind.
     pub(super) fn coverage(&self) -> Vec<Fired> {
         let mut times = BTreeMap::new();
         let [crashes, cuts, heals, lies] = self.faults;
-        let faults = &self.world.faults;
-        if faults.crashes > 0 && !faults.mortal.is_empty() {
+        let rules = &self.rules;
+        if rules.crashes > 0 && !rules.mortal.is_empty() {
             times.insert("crash".to_owned(), crashes);
             times.insert("restart".to_owned(), 0);
-            if faults.disk == Disk::Lying {
+            if rules.disk_lies {
                 times.insert("restart, writes lost".to_owned(), 0);
             }
         }
-        if faults.cut_budget > 0 && !faults.cuts.is_empty() {
+        if rules.cut_budget > 0 && !rules.cuts.is_empty() {
             times.insert("cut".to_owned(), cuts);
             times.insert("heal".to_owned(), heals);
         }
-        if !faults.traitors.is_empty() {
+        if !rules.traitors.is_empty() {
             times.insert("lie".to_owned(), lies);
         }
-        for call in self.world.scripts.iter().flatten() {
-            times.insert(format!("call {}", variant(call)), 0);
+        let contents = self.contents();
+        for call in contents.calls() {
+            times.insert(call, 0);
         }
         for letter in 0..self.letters.len() {
-            times.insert(self.name_of(0, What::Letter(number(letter))), 0);
+            times.insert(contents.name(0, What::Letter(number(letter))), 0);
         }
-        for node in 0..self.nodes.len() {
-            if let Node::Up { armed, .. } = self.content(number(node)) {
-                for timer in armed.iter().filter(|timer| self.world.may_ring(timer)) {
-                    times.insert(format!("ring {}", variant(timer)), 0);
+        for node in (0..self.nodes.len()).map(number) {
+            if let Life::Up(alarms) = &self.nodes.get(node).life {
+                for (at, _) in (0..).zip(alarms).filter(|(_, alarm)| alarm.rings) {
+                    times.insert(contents.name(node, What::Timer(at)), 0);
                 }
             }
         }
         for (detail, fired) in self.details.iter().zip(&self.fired) {
             if *fired > 0 {
-                *times
-                    .entry(self.name_of(detail.before, detail.what))
-                    .or_insert(0) += *fired;
+                let name = contents.name(detail.before, detail.what);
+                *times.entry(name).or_insert(0) += *fired;
             }
         }
         let fired = times.into_iter().map(|(what, times)| Fired { what, times });
         fired.collect()
-    }
-
-    fn name_of(&self, before: u32, what: What) -> String {
-        match what {
-            What::Letter(letter) => {
-                format!(
-                    "deliver {}",
-                    variant(&self.letters.get(letter).content.message)
-                )
-            }
-            What::Call(call) => format!("call {}", variant(self.call(call))),
-            What::Timer(at) => match self.content(before).armed().get(at as usize) {
-                Some(timer) => format!("ring {}", variant(timer)),
-                None => "ring".to_owned(),
-            },
-            What::Boot(0) => "restart".to_owned(),
-            What::Boot(_) => "restart, writes lost".to_owned(),
-        }
     }
 }
 

@@ -27,10 +27,11 @@ use timely::dataflow::operators::{Input as _, Probe as _};
 use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
 
+use super::contents::Subject;
 use super::hosts::Hosts;
 use super::link::{Definition, Listener, Stranger, Teller};
 use super::space::{Row, Sink, Space};
-use super::{BATCH, Options, Outcome, Part, Progress, Rows, Search, Stop};
+use super::{BATCH, Found, Options, Outcome, Part, Progress, Rows, Search, Stop};
 use crate::ghost::Ghost;
 use crate::world::World;
 
@@ -186,24 +187,37 @@ pub fn search_with<M: Machine, G: Ghost<M>>(
     crew: &Crew,
     watch: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
 ) -> Result<Outcome<M>, String> {
-    if crew.workers <= 1 && crew.hosts.is_none() {
-        return super::try_search(world, options, watch);
-    }
+    let subject: Arc<dyn Subject> = world.clone();
+    let found = if crew.workers <= 1 && crew.hosts.is_none() {
+        super::try_search(&*subject, options, watch)?
+    } else {
+        search_together(world.name(), &subject, options, crew, watch)?
+    };
+    Ok(found.told(world))
+}
+
+fn search_together(
+    name: &str,
+    subject: &Arc<dyn Subject>,
+    options: Options,
+    crew: &Crew,
+    watch: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+) -> Result<Found, String> {
     let started = std::time::Instant::now();
     let (builders, others) = match &crew.hosts {
         None => timely::CommunicationConfig::Process(crew.workers.max(1)).try_build()?,
-        Some(hosts) => hosts.connect(world.name(), crew.workers.max(1))?,
+        Some(hosts) => hosts.connect(name, crew.workers.max(1))?,
     };
     let board = Arc::new(Board::default());
     let (result, results) = mpsc::channel();
-    let (job_world, job_board) = (Arc::clone(world), Arc::clone(&board));
+    let (job, job_board) = (Arc::clone(subject), Arc::clone(&board));
     let guards = timely::execute::execute_from(
         builders,
         others,
         timely::WorkerConfig::default(),
         move |worker| {
             let _watchman = Watchman(&job_board);
-            let found = Hand::new(&job_world, options, &job_board, worker).run(worker);
+            let found = Hand::new(&*job, options, &job_board, worker).run(worker);
             // The receiver may have gone, with an error of its own.
             let _ = result.send(found);
         },
@@ -235,7 +249,7 @@ pub fn search_with<M: Machine, G: Ghost<M>>(
     let mut parts = found?.into_iter();
     let first = parts.next().ok_or("there are no workers")?;
     let whole = parts.fold(first, Part::join);
-    Ok(whole.outcome(&mut Space::new(world), started.elapsed()))
+    Ok(whole.found(&mut Space::new(&**subject), started.elapsed()))
 }
 
 /// Successors, by the owner of each.
@@ -278,8 +292,8 @@ impl Sink for Trays {
 }
 
 /// One worker.
-struct Hand<'w, M: Machine, G: Ghost<M>> {
-    search: Search<'w, M, G>,
+struct Hand<'w> {
+    search: Search<'w>,
     me: usize,
     trays: Trays,
     /// What was asked of each owner and not yet answered, in order.
@@ -296,8 +310,8 @@ struct Hand<'w, M: Machine, G: Ghost<M>> {
 
 type Outgoing = InputHandle<u64, timely::container::CapacityContainerBuilder<Vec<Mail>>>;
 
-impl<'w, M: Machine, G: Ghost<M>> Hand<'w, M, G> {
-    fn new(world: &'w World<M, G>, options: Options, board: &'w Board, worker: &Worker) -> Self {
+impl<'w> Hand<'w> {
+    fn new(subject: &'w dyn Subject, options: Options, board: &'w Board, worker: &Worker) -> Self {
         let peers = worker.peers();
         // A budget is shared out.
         let states_max = options.states_max.map(|most| most.div_ceil(peers));
@@ -305,8 +319,8 @@ impl<'w, M: Machine, G: Ghost<M>> Hand<'w, M, G> {
             states_max,
             ..options
         };
-        let mut search = Search::new(world, options);
-        let (initial, _) = search.space.row(&world.initial());
+        let mut search = Search::new(subject, options);
+        let (initial, _) = search.space.initial();
         let me = worker.index();
         let mut trays = Vec::new();
         trays.resize_with(peers, Tray::default);
@@ -366,8 +380,7 @@ impl<'w, M: Machine, G: Ghost<M>> Hand<'w, M, G> {
         probe: &ProbeHandle<u64>,
     ) -> Result<Vec<Part>, String> {
         let peers = self.asked.len();
-        let world = self.search.space.world;
-        let (row, print) = self.search.space.row(&world.initial());
+        let (row, print) = self.search.space.initial();
         let search = &mut self.search;
         let key = super::key(&search.space, &mut search.mirrors, &row, print);
         if owner(key, peers) == self.me {
@@ -514,7 +527,7 @@ impl<'w, M: Machine, G: Ghost<M>> Hand<'w, M, G> {
         if self.trays.only.is_none() {
             tray.keys.clone_from(&tray.rows.prints);
         }
-        if self.search.space.world.boundary.is_some() {
+        if self.search.space.rules.has_boundary {
             self.search.keep_within(&mut tray.rows, &mut tray.keys);
         }
         let parcel = self.search.options.exact.then(|| {

@@ -2,44 +2,34 @@
 
 use std::ops::Range;
 
-use quorate::machine::{Machine, NodeId};
+use quorate::machine::NodeId;
 
-use super::space::{Born, LETTER, Lies, NODE, NONE, Placed, Row, Sink, Space, Stepped, What};
-use crate::action::Cut;
-use crate::ghost::Ghost;
-use crate::shared::{Shared, fingerprint};
-use crate::snapshot::{Letter, Node};
-
-/// As the one who sent a message.
-const SENDER: u8 = 1;
-/// As the one for whom it is.
-const RECEIVER: u8 = 2;
+use super::contents::{Life, RECEIVER, SENDER};
+use super::space::{NONE, Row, Sent, Sink, Space, Stepped, What};
 
 /// What every state has on the way to its successors.
 #[derive(Clone, Copy)]
-struct Origin<'w, 'r> {
+struct Origin<'r> {
     row: &'r Row,
     print: u64,
-    /// The cut that is in force.
-    cut: Option<&'w Cut>,
+    /// The cut that is in force, by its place in the world's list.
+    cut: Option<usize>,
 }
 
-impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
+impl Space<'_> {
     /// Gives every successor of a state to `sink`, and says how many there are.
     pub(crate) fn expand(&mut self, row: &Row, print: u64, sink: &mut impl Sink) -> usize {
         let (nodes, outer, letters) = self.parts(row);
         if self.is_over(outer) {
             return 0;
         }
-        let adversary = self.outers.get(outer).stub.adversary;
-        let cut = (adversary.cut).and_then(|cut| self.world.faults.cuts.get(cut));
+        let cut = self.outers.get(outer).adversary.cut;
         let origin = Origin { row, print, cut };
         let mut count = 0;
         for letter in letters {
-            let sent = self.letters.get(*letter);
-            let (from, to) = (sent.from, sent.to);
+            let Sent { from, to } = *self.letters.get(*letter);
             if let Some(step) = self.busy_delivery(nodes[to], *letter)
-                && !blocks(cut, from, to)
+                && !self.blocks(cut, from, to)
             {
                 count += self.take(origin, to, step, outer, sink);
             }
@@ -58,18 +48,13 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         if let Some(known) = &self.nodes.get(node).moves {
             return known.clone();
         }
-        let whats: Vec<What> = match &*self.nodes.get(node).content {
-            Node::Up { armed, .. } => {
-                let rings = (0..)
-                    .zip(armed)
-                    .filter(|(_, timer)| self.world.may_ring(timer));
+        let whats: Vec<What> = match &self.nodes.get(node).life {
+            Life::Up(alarms) => {
+                let rings = (0..).zip(alarms).filter(|(_, alarm)| alarm.rings);
                 rings.map(|(at, _)| What::Timer(at)).collect()
             }
-            Node::Down { unflushed, .. } => {
-                let most = u32::try_from(unflushed.len()).expect("few writes since a boot");
-                (0..=most).map(What::Boot).collect()
-            }
-            Node::Traitor => Vec::new(),
+            Life::Down(unflushed) => (0..=*unflushed).map(What::Boot).collect(),
+            Life::Traitor => Vec::new(),
         };
         let mut moves: Vec<u32> = (whats.into_iter())
             .filter_map(|what| self.busy_step(node, what))
@@ -87,7 +72,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
     #[inline]
     fn take(
         &mut self,
-        origin: Origin<'w, '_>,
+        origin: Origin<'_>,
         place: usize,
         step: u32,
         outer: u32,
@@ -99,8 +84,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             tells,
         } = self.stepped[step as usize];
         let Origin { row, print, .. } = origin;
-        if sends == NONE && tells == NONE && outer == row[self.places] && self.world.dead.is_none()
-        {
+        if sends == NONE && tells == NONE && outer == row[self.places] && !self.rules.purges {
             let print = print
                 .wrapping_sub(self.nodes.print(row[place]))
                 .wrapping_add(self.nodes.print(after));
@@ -117,7 +101,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
     #[inline(never)]
     fn take_with_consequences(
         &mut self,
-        origin: Origin<'w, '_>,
+        origin: Origin<'_>,
         place: usize,
         step: u32,
         outer: u32,
@@ -158,7 +142,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
 
     /// In `self.child`, the node at `place` is another one: messages that died of it are forgotten.
     fn purge(&mut self, place: usize, print: &mut u64) {
-        if self.world.dead.is_none() {
+        if !self.rules.purges {
             return;
         }
         let mut kept = self.places + 1;
@@ -202,7 +186,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
     /// `changed` is asked first: if it is not done, the other one does not matter.
     #[inline]
     fn is_dead(&mut self, letter: u32, changed: usize) -> bool {
-        if self.world.dead.is_none() {
+        if !self.rules.purges {
             return false;
         }
         let sent = self.letters.get(letter);
@@ -216,30 +200,8 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             && self.is_done(self.child[second.0], letter, second.1)
     }
 
-    /// Whether a node is done with a message, as [`SENDER`] or as [`RECEIVER`].
-    #[inline]
-    fn is_done(&mut self, node: u32, letter: u32, role: u8) -> bool {
-        if let Some(done) = self.nodes.get_mut(node).views.view(letter).is_done {
-            return done & role != 0;
-        }
-        let Some(dead) = &self.world.dead else {
-            return false;
-        };
-        let Placed { place, content, .. } = self.nodes.get(node);
-        let sent = self.letters.get(letter);
-        let mut done = 0;
-        if sent.from == *place && (dead.sender)(&sent.content, content) {
-            done |= SENDER;
-        }
-        if sent.to == *place && (dead.receiver)(&sent.content, content) {
-            done |= RECEIVER;
-        }
-        self.nodes.get_mut(node).views.view(letter).is_done = Some(done);
-        done & role != 0
-    }
-
     /// Calls, crashes, cuts and lies.
-    fn expand_outer(&mut self, origin: Origin<'w, '_>, sink: &mut impl Sink) -> usize {
+    fn expand_outer(&mut self, origin: Origin<'_>, sink: &mut impl Sink) -> usize {
         let outer = origin.row[self.places];
         let mut count = 0;
         for at in 0..self.outers.get(outer).calls.len() {
@@ -248,9 +210,9 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
                 count += self.expand_call(origin, client, call, place, sink);
             }
         }
-        let adversary = self.outers.get(outer).stub.adversary;
+        let adversary = self.outers.get(outer).adversary;
         if adversary.crashes > 0 {
-            for node in self.world.faults.mortal {
+            for node in self.rules.mortal {
                 count += self.expand_crash(origin, node, sink);
             }
         }
@@ -267,7 +229,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
                 }
             }
         }
-        for traitor in self.world.faults.traitors {
+        for traitor in self.rules.traitors {
             count += self.expand_lies(origin, traitor, sink);
         }
         count
@@ -275,15 +237,15 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
 
     fn expand_call(
         &mut self,
-        origin: Origin<'w, '_>,
+        origin: Origin<'_>,
         client: u32,
         call: u32,
         place: usize,
         sink: &mut impl Sink,
     ) -> usize {
         let (nodes, outer, _) = self.parts(origin.row);
-        let is_door = self.world.doors.contains(NodeId(place as u64));
-        if !is_door || self.content(nodes[place]).up().is_none() {
+        let is_door = self.rules.doors.contains(NodeId(place as u64));
+        if !is_door || !self.is_up(nodes[place]) {
             return 0;
         }
         let asked = self.ask(outer, client, place);
@@ -293,12 +255,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         }
     }
 
-    fn expand_crash(
-        &mut self,
-        origin: Origin<'w, '_>,
-        node: NodeId,
-        sink: &mut impl Sink,
-    ) -> usize {
+    fn expand_crash(&mut self, origin: Origin<'_>, node: NodeId, sink: &mut impl Sink) -> usize {
         let (nodes, outer, _) = self.parts(origin.row);
         let place = usize::try_from(node.0).unwrap_or(usize::MAX);
         let Some(before) = nodes.get(place).copied() else {
@@ -324,31 +281,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         1
     }
 
-    pub(super) fn crashed(&mut self, node: u32) -> Option<u32> {
-        let Placed {
-            place,
-            content,
-            crashed,
-            ..
-        } = self.nodes.get(node);
-        if *crashed != NONE {
-            return Some(*crashed);
-        }
-        let down = Shared::new(content.crashed()?);
-        let place = *place;
-        let known = self.nodes.len();
-        let down = self.node(place, &down);
-        self.bear(NODE, known, Born::Crash(node));
-        self.nodes.get_mut(node).crashed = down;
-        Some(down)
-    }
-
-    fn expand_lies(
-        &mut self,
-        origin: Origin<'w, '_>,
-        traitor: NodeId,
-        sink: &mut impl Sink,
-    ) -> usize {
+    fn expand_lies(&mut self, origin: Origin<'_>, traitor: NodeId, sink: &mut impl Sink) -> usize {
         let (nodes, outer, letters) = self.parts(origin.row);
         let me = usize::try_from(traitor.0).unwrap_or(usize::MAX);
         let heard = letters.iter().copied();
@@ -359,7 +292,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         let mut count = 0;
         for at in 0..self.lies.get(lies).said.len() {
             let (to, letter) = self.lies.get(lies).said[at];
-            if blocks(origin.cut, me, to) {
+            if self.blocks(origin.cut, me, to) {
                 continue;
             }
             if let Some(step) = self.busy_delivery(nodes[to], letter) {
@@ -371,42 +304,9 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         count
     }
 
-    /// What a traitor says that heard this.
-    pub(super) fn lies(&mut self, traitor: usize, heard: Vec<u32>) -> u32 {
-        let print = fingerprint(&(traitor as u64, &heard));
-        let is = |other: &Lies| other.traitor == traitor && *other.heard == *heard;
-        if let Some(found) = self.lies.find(print, is) {
-            return found;
-        }
-        let from = NodeId(traitor as u64);
-        let told = match &self.world.faults.lies {
-            None => Vec::new(),
-            Some(lies) => {
-                let heard = self.by_content(&heard);
-                let mut seen = heard
-                    .iter()
-                    .map(|letter| &*self.letters.get(*letter).content);
-                lies.lies(from, &mut seen)
-            }
-        };
-        let known = self.letters.len();
-        let mut said = Vec::new();
-        for (to, message) in told {
-            let letter = self.letter(Shared::new(Letter { to, from, message }));
-            said.extend(letter.map(|letter| (self.receiver(letter), letter)));
-        }
-        let lies = Lies {
-            traitor,
-            heard: heard.into_boxed_slice(),
-            said: said.into_boxed_slice(),
-        };
-        let number = self.lies.add(print, lies);
-        self.bear(LETTER, known, Born::Lie(number));
-        number
+    /// True if nothing gets from there to here while the cut is in force.
+    #[inline]
+    fn blocks(&self, cut: Option<usize>, from: usize, to: usize) -> bool {
+        cut.is_some_and(|cut| self.rules.cuts[cut].blocks(from, to))
     }
-}
-
-/// True if nothing gets from there to here while the cut is in force.
-fn blocks(cut: Option<&Cut>, from: usize, to: usize) -> bool {
-    cut.is_some_and(|cut| cut.blocks(NodeId(from as u64), NodeId(to as u64)))
 }

@@ -1,52 +1,55 @@
 //! Which promises the states that are met settle.
 
-use quorate::machine::Machine;
-use smallvec::SmallVec;
-
-use super::calm::Calms;
+use super::calm::{Calms, Goal};
+use super::contents::{On, Rules};
 use super::space::{Row, Space};
-use crate::ghost::Ghost;
-use crate::promise::{Condition, Kind, Promise};
-use crate::snapshot::Node;
-use crate::world::World;
+use crate::promise::Kind;
 
 /// Looks at each state once, until every promise is settled.
-pub(crate) struct Judge<'w, M: Machine, G: Ghost<M>> {
-    promises: &'w [Promise<M, G>],
+pub(super) struct Judge {
+    kinds: Vec<Kind>,
     /// The level at which each promise was settled: a counterexample, or for a `sometimes` an
     /// example.
-    pub(crate) settled: Vec<Option<usize>>,
+    pub(super) settled: Vec<Option<usize>>,
     /// True if a promise was broken.
-    pub(crate) violated: bool,
+    pub(super) violated: bool,
     /// Those of what was told that are open: a bit for the place of each.
     told: u64,
     /// The others that are open.
-    open: Vec<(usize, Option<Calms>)>,
+    open: Vec<(usize, How)>,
 }
 
-impl<'w, M: Machine, G: Ghost<M>> Judge<'w, M, G> {
-    /// Looks at the promises of `world` that `wanted` is true of.
-    pub(crate) fn new(world: &'w World<M, G>, wanted: impl Fn(usize) -> bool) -> Self {
-        let promises = world.promises();
+/// How it is found out what a promise says of a state: only as much of it is made as is looked at.
+enum How {
+    Calm(Calms),
+    Clients(Goal),
+    Nodes,
+    Whole,
+}
+
+impl Judge {
+    /// Looks at the promises of a world that `wanted` is true of.
+    pub(super) fn new(rules: &Rules, wanted: impl Fn(usize) -> bool) -> Self {
         let (mut told, mut open) = (0, Vec::new());
-        for (place, promise) in promises.iter().enumerate().filter(|(at, _)| wanted(*at)) {
-            match (&promise.condition, promise.kind) {
-                (Condition::Told(_), Kind::Always | Kind::Sometimes) => told |= 1 << place,
-                (Condition::Clients(goal), Kind::Recovers { rounds }) => {
-                    open.push((place, Some(Calms::new(rounds, goal.clone()))));
+        let pledges = rules.pledges.iter().enumerate();
+        for (place, pledge) in pledges.filter(|(at, _)| wanted(*at)) {
+            match (&pledge.on, pledge.kind) {
+                (On::Told, Kind::Always | Kind::Sometimes) => told |= 1 << place,
+                (On::Clients(goal), Kind::Recovers { rounds }) => {
+                    open.push((place, How::Calm(Calms::new(rounds, goal.clone()))));
                 }
-                (
-                    Condition::Told(_)
-                    | Condition::Clients(_)
-                    | Condition::Nodes(_)
-                    | Condition::Whole(_),
-                    _,
-                ) => open.push((place, None)),
+                (On::Clients(condition), Kind::Always | Kind::Sometimes) => {
+                    open.push((place, How::Clients(condition.clone())));
+                }
+                (On::Nodes, Kind::Always | Kind::Sometimes) => open.push((place, How::Nodes)),
+                (On::Whole, _) | (On::Told | On::Nodes, Kind::Recovers { .. }) => {
+                    open.push((place, How::Whole));
+                }
             }
         }
         Self {
-            promises,
-            settled: vec![None; promises.len()],
+            kinds: rules.pledges.iter().map(|pledge| pledge.kind).collect(),
+            settled: vec![None; rules.pledges.len()],
             violated: false,
             told,
             open,
@@ -54,16 +57,17 @@ impl<'w, M: Machine, G: Ghost<M>> Judge<'w, M, G> {
     }
 
     /// Looks at a new state. True if it settles something.
-    pub(crate) fn look(&mut self, space: &mut Space<'w, M, G>, row: &Row, level: usize) -> bool {
-        let (_, outer, _) = space.parts(row);
+    pub(super) fn look(&mut self, space: &mut Space<'_>, row: &Row, level: usize) -> bool {
+        let (nodes, outer, _) = space.parts(row);
         let mut found = space.settles(outer) & self.told;
-        for (place, calms) in &mut self.open {
-            let promise = &self.promises[*place];
-            let met = match calms {
-                Some(calms) => calms.reach(space, row),
-                None => is_met(space, promise, row),
+        for (place, how) in &mut self.open {
+            let met = match how {
+                How::Calm(calms) => calms.reach(space, row),
+                How::Clients(condition) => condition(space.clients(space.clients_of(outer))),
+                How::Nodes => space.contents().is_met_by_nodes(*place, nodes),
+                How::Whole => space.is_met(*place, row),
             };
-            let settles = met == (promise.kind == Kind::Sometimes);
+            let settles = met == (self.kinds[*place] == Kind::Sometimes);
             found |= u64::from(settles) << *place;
         }
         if found == 0 {
@@ -76,34 +80,11 @@ impl<'w, M: Machine, G: Ghost<M>> Judge<'w, M, G> {
     fn settle(&mut self, found: u64, level: usize) {
         self.told &= !found;
         self.open.retain(|(place, _)| found >> place & 1 == 0);
-        for (place, promise) in self.promises.iter().enumerate() {
+        for (place, kind) in self.kinds.iter().enumerate() {
             if found >> place & 1 == 1 {
                 self.settled[place] = Some(level);
-                self.violated |= promise.kind != Kind::Sometimes;
+                self.violated |= *kind != Kind::Sometimes;
             }
-        }
-    }
-}
-
-/// What the promise says of a state, of which only as much is made as it looks at.
-fn is_met<M: Machine, G: Ghost<M>>(
-    space: &Space<'_, M, G>,
-    promise: &Promise<M, G>,
-    row: &Row,
-) -> bool {
-    match (&promise.condition, promise.kind) {
-        (Condition::Nodes(condition), Kind::Always | Kind::Sometimes) => {
-            let (nodes, _, _) = space.parts(row);
-            let nodes: SmallVec<[&Node<M>; 16]> =
-                nodes.iter().map(|node| space.content(*node)).collect();
-            condition(&nodes)
-        }
-        (Condition::Clients(condition), Kind::Always | Kind::Sometimes) => {
-            let (_, outer, _) = space.parts(row);
-            condition(space.clients(space.clients_of(outer)))
-        }
-        (Condition::Told(_) | Condition::Whole(_), _) | (_, Kind::Recovers { .. }) => {
-            space.world.is_met(promise, &space.snapshot(row))
         }
     }
 }

@@ -7,11 +7,9 @@
 //! or a ghost is made of is ever sent, and nothing of it needs an encoding. That both are of one build
 //! shows in the fingerprints, which go with each state and must agree.
 
-use quorate::machine::Machine;
 use serde::{Deserialize, Serialize};
 
 use super::space::{Born, KINDS, LETTER, NODE, NONE, OUTER, Row, Space, What, each_part};
-use crate::ghost::Ghost;
 
 /// How parts came about, in the sender's numbers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -78,7 +76,7 @@ impl Marks {
 
 impl Teller {
     /// The initial state comes first.
-    pub(super) fn new<M: Machine, G: Ghost<M>>(space: &Space<'_, M, G>, initial: &Row) -> Self {
+    pub(super) fn new(space: &Space<'_>, initial: &Row) -> Self {
         let mut teller = Self::default();
         for (kind, part) in each_part(space.places, initial) {
             teller.parts[kind].insert(part);
@@ -90,13 +88,13 @@ impl Teller {
     }
 
     /// Makes sure that the other engine knows every part of a row.
-    pub(super) fn define<M: Machine, G: Ghost<M>>(&mut self, space: &Space<'_, M, G>, row: &Row) {
+    pub(super) fn define(&mut self, space: &Space<'_>, row: &Row) {
         for (kind, part) in each_part(space.places, row) {
             self.part(space, kind, part);
         }
     }
 
-    fn part<M: Machine, G: Ghost<M>>(&mut self, space: &Space<'_, M, G>, kind: usize, part: u32) {
+    fn part(&mut self, space: &Space<'_>, kind: usize, part: u32) {
         if self.parts[kind].contains(part) {
             return;
         }
@@ -190,7 +188,7 @@ impl Teller {
         self.definitions.push(definition);
     }
 
-    fn step<M: Machine, G: Ghost<M>>(&mut self, space: &Space<'_, M, G>, step: u32) {
+    fn step(&mut self, space: &Space<'_>, step: u32) {
         let detail = &space.details[step as usize];
         let (before, what) = (detail.before, detail.what);
         self.part(space, NODE, before);
@@ -229,14 +227,14 @@ pub(super) struct Stranger;
 
 impl Listener {
     /// Makes a part for ourselves.
-    pub(super) fn learn<M: Machine, G: Ghost<M>>(
+    pub(super) fn learn(
         &mut self,
-        space: &mut Space<'_, M, G>,
+        space: &mut Space<'_>,
         definition: &Definition,
     ) -> Result<(), Stranger> {
         match definition {
             Definition::Initial(theirs) => {
-                let (row, _) = space.row(&space.world.initial());
+                let (row, _) = space.initial();
                 let ours = in_order(space, &row);
                 if ours.len() != theirs.len() {
                     return Err(Stranger);
@@ -369,7 +367,7 @@ fn put(numbers: &mut Vec<u32>, theirs: u32, ours: u32) {
 }
 
 /// The parts of the initial state, in an order that does not depend on numbers.
-fn in_order<M: Machine, G: Ghost<M>>(space: &Space<'_, M, G>, row: &Row) -> Vec<u32> {
+fn in_order(space: &Space<'_>, row: &Row) -> Vec<u32> {
     let (nodes, outer, letters) = space.parts(row);
     let letters = space.by_content(letters);
     nodes

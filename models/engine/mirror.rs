@@ -13,10 +13,9 @@
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use quorate::data::NodeSet;
-use quorate::machine::{Machine, NodeId};
+use quorate::machine::NodeId;
 
 use super::space::{KINDS, Row, Space, each_part};
-use crate::ghost::Ghost;
 use crate::symmetry::{Look, Renaming};
 
 /// Mirror images, as far as they were asked for.
@@ -77,12 +76,7 @@ impl Mirrors {
     }
 
     /// The fingerprint that stands for all mirror images of `row`, whose own is `print`.
-    pub(super) fn canonical<M: Machine, G: Ghost<M>>(
-        &mut self,
-        space: &Space<'_, M, G>,
-        row: &Row,
-        print: u64,
-    ) -> u64 {
+    pub(super) fn canonical(&mut self, space: &Space<'_>, row: &Row, print: u64) -> u64 {
         let mut least = None;
         self.each_candidate(space, row, print, |mirrors, renaming| {
             let image = mirrors.image(space, renaming, row, print);
@@ -92,9 +86,9 @@ impl Mirrors {
     }
 
     /// The mirror image that stands for all, and its fingerprint.
-    pub(super) fn canonical_row<M: Machine, G: Ghost<M>>(
+    pub(super) fn canonical_row(
         &mut self,
-        space: &mut Space<'_, M, G>,
+        space: &mut Space<'_>,
         row: &Row,
         print: u64,
     ) -> (u64, Vec<u32>) {
@@ -110,9 +104,9 @@ impl Mirrors {
     }
 
     /// Calls `visit` with renamings of which one leads to the image that stands for all.
-    fn each_candidate<M: Machine, G: Ghost<M>>(
+    fn each_candidate(
         &mut self,
-        space: &Space<'_, M, G>,
+        space: &Space<'_>,
         row: &Row,
         print: u64,
         mut visit: impl FnMut(&mut Self, usize),
@@ -131,7 +125,7 @@ impl Mirrors {
     }
 
     /// What the state looks like to each member.
-    fn sum_up<M: Machine, G: Ghost<M>>(&mut self, space: &Space<'_, M, G>, row: &Row) {
+    fn sum_up(&mut self, space: &Space<'_>, row: &Row) {
         self.learn(space);
         self.tally.fill(0);
         let width = self.members.len();
@@ -145,7 +139,7 @@ impl Mirrors {
     }
 
     /// Looks at the parts that are new.
-    fn learn<M: Machine, G: Ghost<M>>(&mut self, space: &Space<'_, M, G>) {
+    fn learn(&mut self, space: &Space<'_>) {
         let width = self.members.len();
         for kind in 0..KINDS {
             for part in self.looks[kind].len() / width..space.count(kind) {
@@ -155,7 +149,7 @@ impl Mirrors {
                         kinds: &self.alike,
                         me: NodeId(*member as u64),
                     };
-                    self.looks[kind].push(space.look(kind, part, &look));
+                    self.looks[kind].push(space.contents().look(kind, part, &look));
                 }
             }
         }
@@ -163,12 +157,7 @@ impl Mirrors {
 
     /// Runs of members in `order` to whom the state looks alike, less those whom it makes no
     /// difference to swap.
-    fn ties<M: Machine, G: Ghost<M>>(
-        &mut self,
-        space: &Space<'_, M, G>,
-        row: &Row,
-        print: u64,
-    ) -> Vec<(usize, usize)> {
+    fn ties(&mut self, space: &Space<'_>, row: &Row, print: u64) -> Vec<(usize, usize)> {
         let mut open = Vec::new();
         let mut start = 0;
         while start < self.order.len() {
@@ -245,13 +234,7 @@ impl Mirrors {
     }
 
     /// The fingerprint of an image of `row`.
-    fn image<M: Machine, G: Ghost<M>>(
-        &mut self,
-        space: &Space<'_, M, G>,
-        renaming: usize,
-        row: &Row,
-        print: u64,
-    ) -> u64 {
+    fn image(&mut self, space: &Space<'_>, renaming: usize, row: &Row, print: u64) -> u64 {
         let images = &mut self.renamings[renaming];
         if images.is_identity {
             return print;
@@ -264,19 +247,14 @@ impl Mirrors {
                 prints.resize(space.count(kind), 0);
             }
             if prints[place] == 0 {
-                prints[place] = space.image_print(kind, part, &images.renaming);
+                prints[place] = (space.contents()).image_print(kind, part, &images.renaming);
             }
             sum = sum.wrapping_add(prints[place]);
         }
         sum
     }
 
-    fn image_row<M: Machine, G: Ghost<M>>(
-        &mut self,
-        space: &mut Space<'_, M, G>,
-        renaming: usize,
-        row: &Row,
-    ) -> Vec<u32> {
+    fn image_row(&mut self, space: &mut Space<'_>, renaming: usize, row: &Row) -> Vec<u32> {
         let images = &self.renamings[renaming];
         let places = space.places;
         let mut image = vec![0; row.len()];

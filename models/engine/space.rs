@@ -18,21 +18,17 @@ use std::hash::BuildHasherDefault;
 use std::ops::Range;
 
 use hashbrown::HashMap;
-use quorate::machine::{Machine, NodeId};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::Rows;
+use super::contents::{Borrowed, Contents, Effects, Life, OuterFacts, Parts, Rules, Subject};
 use super::intern::Interned;
 use super::ready::Ready;
 use super::views::Views;
-use crate::ghost::Ghost;
-use crate::memory::{Effect, Occurrence};
-use crate::promise::{Condition, Kind};
-use crate::shared::{Shared, fingerprint};
-use crate::snapshot::{Broken, Client, Letter, Node, Snapshot};
-use crate::symmetry::{Look, Renaming};
-use crate::world::World;
+use crate::shared::fingerprint;
+use crate::snapshot::{Adversary, Client};
+use crate::symmetry::Renaming;
 
 /// A state: the number of each node, of the outer, and of each message that was sent, increasing.
 pub(super) type Row = [u32];
@@ -71,23 +67,9 @@ fn short(place: usize) -> u32 {
     u32::try_from(place).expect("a world has at most 64 nodes")
 }
 
-/// The fingerprint of content in its place: every bit depends on every bit.
-fn placed(print: u64, place: u64) -> u64 {
-    let mut hash = print ^ (place + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    hash ^= hash >> 32;
-    hash = hash.wrapping_mul(0xd6e8_feb8_6659_fd93);
-    hash ^= hash >> 32;
-    hash = hash.wrapping_mul(0xd6e8_feb8_6659_fd93);
-    hash ^ hash >> 32
-}
-
-const LETTERS: u64 = 1 << 8;
-const OUTERS: u64 = 1 << 9;
-
 /// One node, in its place.
-pub(super) struct Placed<M: Machine> {
-    pub(super) place: usize,
-    pub(super) content: Shared<Node<M>>,
+pub(super) struct Placed {
+    pub(super) life: Life,
     /// The same node once it has crashed, if that was asked for.
     pub(super) crashed: u32,
     /// Where the steps are that it may take of its own accord, if that was asked for.
@@ -97,12 +79,10 @@ pub(super) struct Placed<M: Machine> {
 }
 
 /// One message.
-pub(super) struct Sent<T> {
-    pub(super) content: Shared<Letter<T>>,
+#[derive(Clone, Copy)]
+pub(super) struct Sent {
     pub(super) from: usize,
     pub(super) to: usize,
-    /// How many messages that were met come before it in the order of content.
-    rank: u32,
 }
 
 /// How a part came about: what another engine needs to make it for itself.
@@ -138,13 +118,13 @@ pub(super) struct Stepped {
 }
 
 /// What else there is to say of a step.
-pub(super) struct Detail<M: Machine> {
+pub(super) struct Detail {
     pub(super) before: u32,
     pub(super) what: What,
     /// What it sends, in order.
     sent: Box<[u32]>,
     /// The alarms that it arms.
-    armed: Box<[M::Timer]>,
+    armed: Box<[u32]>,
 }
 
 /// What happens at a node, in numbers.
@@ -171,21 +151,12 @@ impl What {
     }
 }
 
-/// What one step told, and a mistake of ours that it showed.
-struct Telling<M: Machine> {
-    node: NodeId,
-    events: Vec<M::Event>,
-    broken: Option<Shared<Broken>>,
-    /// The step that told it first.
-    step: u32,
-}
-
 /// All of a state but its nodes and its messages.
-pub(super) struct Outer<M: Machine, G: Ghost<M>> {
-    /// A state without nodes and messages, so that the world's own functions apply.
-    pub(super) stub: Snapshot<M, G>,
+pub(super) struct Outer {
     /// The number of the clients alone.
     clients: u32,
+    pub(super) adversary: Adversary,
+    is_over: bool,
     /// The calls that may be made next: the client, and the number of the call.
     pub(super) calls: Box<[(u32, u32)]>,
     /// The promises that it breaks, and those that it shows, of those that look at nothing else.
@@ -194,28 +165,72 @@ pub(super) struct Outer<M: Machine, G: Ghost<M>> {
     pub(super) cuts: Option<Box<[u32]>>,
 }
 
+/// What is known of parts of one kind, by number.
+pub(super) struct Known<T> {
+    facts: Vec<T>,
+    prints: Vec<u64>,
+    born: Vec<Born>,
+}
+
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Self {
+            facts: Vec::new(),
+            prints: Vec::new(),
+            born: Vec::new(),
+        }
+    }
+}
+
+impl<T> Known<T> {
+    pub(super) fn len(&self) -> usize {
+        self.facts.len()
+    }
+
+    fn push(&mut self, print: u64, facts: T, born: Born) {
+        self.facts.push(facts);
+        self.prints.push(print);
+        self.born.push(born);
+    }
+
+    #[inline]
+    pub(super) fn get(&self, number: u32) -> &T {
+        &self.facts[number as usize]
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, number: u32) -> &mut T {
+        &mut self.facts[number as usize]
+    }
+
+    /// The fingerprint of the content of a number.
+    #[inline]
+    pub(super) fn print(&self, number: u32) -> u64 {
+        self.prints[number as usize]
+    }
+}
+
 /// A world, as far as it was met.
-pub(super) struct Space<'w, M: Machine, G: Ghost<M>> {
-    /// The world.
-    pub(super) world: &'w World<M, G>,
+pub(super) struct Space<'w> {
+    contents: Box<dyn Contents + 'w>,
+    pub(super) rules: Rules,
     /// How many nodes there are. In a row the outer comes after them, and then the messages.
     pub(super) places: usize,
-    pub(super) nodes: Interned<Placed<M>>,
-    pub(super) letters: Interned<Sent<M::Message>>,
-    /// The messages in the order of their content.
-    ranked: Vec<u32>,
-    pub(super) outers: Interned<Outer<M, G>>,
+    pub(super) nodes: Known<Placed>,
+    pub(super) letters: Known<Sent>,
+    pub(super) outers: Known<Outer>,
     clients: Interned<Box<[Client]>>,
     /// What a step sends: messages, by increasing number.
     pub(super) sends: Interned<Box<[u32]>>,
-    tellings: Interned<Telling<M>>,
+    /// The step that first told something.
+    tellings: Vec<u32>,
     /// The number of the first call of each script, if all calls are numbered in order.
     script_starts: Vec<u32>,
     /// The number of the step that a node takes when something happens, perhaps marked [`IDLE`], or
     /// [`NONE`] if it cannot happen.
     steps: Memo<u32>,
     pub(super) stepped: Vec<Stepped>,
-    pub(super) details: Vec<Detail<M>>,
+    pub(super) details: Vec<Detail>,
     /// How often each step happened and changed something.
     pub(super) fired: Vec<u64>,
     /// The steps that nodes may take of their own accord, node by node.
@@ -228,9 +243,6 @@ pub(super) struct Space<'w, M: Machine, G: Ghost<M>> {
     pub(super) lies: Interned<Lies>,
     /// How often there were crashes, cuts, healings and lies that changed something.
     pub(super) faults: [u64; 4],
-    /// How each node, each message and each outer came about.
-    born: [Vec<Born>; KINDS],
-    nothing: Shared<Vec<Shared<Letter<M::Message>>>>,
     pub(super) child: Vec<u32>,
 }
 
@@ -275,24 +287,26 @@ pub(super) trait Sink {
     fn tray(&mut self, print: u64) -> &mut Rows;
 }
 
-impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
-    pub(super) fn new(world: &'w World<M, G>) -> Self {
+impl<'w> Space<'w> {
+    pub(super) fn new(subject: &'w dyn Subject) -> Self {
+        let contents = subject.contents();
+        let rules = contents.rules();
         let mut script_starts = Vec::new();
         let mut calls = 0;
-        for script in &world.scripts {
+        for length in &rules.scripts {
             script_starts.push(calls);
-            calls += u32::try_from(script.len()).expect("a script is short");
+            calls += length;
         }
         Self {
-            world,
-            places: world.len(),
-            nodes: Interned::default(),
-            letters: Interned::default(),
-            ranked: Vec::new(),
-            outers: Interned::default(),
+            contents,
+            places: rules.places,
+            rules,
+            nodes: Known::default(),
+            letters: Known::default(),
+            outers: Known::default(),
             clients: Interned::default(),
             sends: Interned::default(),
-            tellings: Interned::default(),
+            tellings: Vec::new(),
             script_starts,
             steps: Memo::default(),
             stepped: Vec::new(),
@@ -305,8 +319,6 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             buried: Memo::default(),
             lies: Interned::default(),
             faults: [0; 4],
-            born: Default::default(),
-            nothing: Shared::new(Vec::new()),
             child: Vec::new(),
         }
     }
@@ -323,24 +335,77 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
 
     // Numbers for content.
 
-    /// The row of a state, and its fingerprint.
-    pub(super) fn row(&mut self, state: &Snapshot<M, G>) -> (Vec<u32>, u64) {
-        let nodes = state.nodes.iter().enumerate();
-        let mut row: Vec<u32> = nodes.map(|(place, node)| self.node(place, node)).collect();
-        let stub = Snapshot {
-            nodes: Box::new([]),
-            network: self.nothing.clone(),
-            ..state.clone()
-        };
-        row.push(self.outer(stub));
-        for letter in state.network.iter() {
-            if let Some(letter) = self.letter(letter.clone()) {
-                row.push(letter);
-            }
+    /// Takes note of the parts that are new, and of how they came about.
+    fn note(&mut self, born: Born) {
+        for node in numbers(self.nodes.len(), self.contents.count(NODE)) {
+            let facts = self.contents.node(node);
+            let placed = Placed {
+                life: facts.life,
+                crashed: NONE,
+                moves: None,
+                views: Views::default(),
+            };
+            self.nodes.push(facts.print, placed, born);
         }
+        for letter in numbers(self.letters.len(), self.contents.count(LETTER)) {
+            let facts = self.contents.letter(letter);
+            let (from, to) = (facts.from, facts.to);
+            self.letters.push(facts.print, Sent { from, to }, born);
+        }
+        for outer in numbers(self.outers.len(), self.contents.count(OUTER)) {
+            let facts = self.contents.outer(outer);
+            let print = facts.print;
+            let outer = self.outer(facts);
+            self.outers.push(print, outer, born);
+        }
+    }
+
+    fn outer(&mut self, facts: OuterFacts) -> Outer {
+        let clients = &facts.clients;
+        let idle = (clients.iter().enumerate())
+            .filter(|(client, at)| at.waiting.is_none() && at.next < self.rules.scripts[*client]);
+        let numbered = idle.filter_map(|(client, at)| {
+            let call = self.call_number(client, *at);
+            Some((u32::try_from(client).ok()?, call))
+        });
+        Outer {
+            calls: match facts.is_over {
+                true => Box::default(),
+                false => numbered.collect(),
+            },
+            clients: self.clients.put(fingerprint(&facts.clients), facts.clients),
+            adversary: facts.adversary,
+            is_over: facts.is_over,
+            settles: facts.settles,
+            cuts: None,
+        }
+    }
+
+    /// The row of the initial state, and its fingerprint.
+    pub(super) fn initial(&mut self) -> (Vec<u32>, u64) {
+        let parts = self.contents.initial();
+        self.note(Born::Initial);
+        self.row(parts)
+    }
+
+    fn row(&self, parts: Parts) -> (Vec<u32>, u64) {
+        let Parts {
+            nodes: mut row,
+            outer,
+            letters,
+        } = parts;
+        row.push(outer);
+        row.extend(letters);
         row[self.places + 1..].sort_unstable();
         let print = self.print(&row);
         (row, print)
+    }
+
+    /// Where each action leads that the world offers after these, which are places among those offered.
+    pub(super) fn offers(&mut self, path: &[usize]) -> Vec<Option<(Vec<u32>, u64)>> {
+        let offers = self.contents.offers(path).into_iter();
+        self.note(Born::Initial);
+        offers.map(|parts| Some(self.row(parts?))).collect()
     }
 
     /// The fingerprint of a row.
@@ -357,119 +422,29 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         (nodes, rest[0], &rest[1..])
     }
 
-    /// The state that a row stands for.
-    pub(super) fn snapshot(&self, row: &Row) -> Snapshot<M, G> {
+    fn borrowed<'r>(&self, row: &'r Row) -> Borrowed<'r> {
         let (nodes, outer, letters) = self.parts(row);
-        let letters = self.by_content(letters);
-        let letters = letters
-            .iter()
-            .map(|letter| &self.letters.get(*letter).content);
-        Snapshot {
-            nodes: (nodes
-                .iter()
-                .map(|node| self.nodes.get(*node).content.clone()))
-            .collect(),
-            network: Shared::new(letters.cloned().collect()),
-            ..self.outers.get(outer).stub.clone()
+        Borrowed {
+            nodes,
+            outer,
+            letters,
         }
     }
 
     /// Messages in the order of their content: by receiver, by sender, by what they say.
     pub(super) fn by_content(&self, letters: &[u32]) -> SmallVec<[u32; 32]> {
         let mut sorted = SmallVec::from_slice(letters);
-        sorted.sort_unstable_by_key(|letter| self.letters.get(*letter).rank);
+        self.contents.sort(&mut sorted);
         sorted
-    }
-
-    pub(super) fn node(&mut self, place: usize, content: &Shared<Node<M>>) -> u32 {
-        let print = placed(content.fingerprint(), place as u64);
-        let is = |other: &Placed<M>| other.place == place && other.content == *content;
-        if let Some(found) = self.nodes.find(print, is) {
-            return found;
-        }
-        let placed = Placed {
-            place,
-            content: content.clone(),
-            crashed: NONE,
-            moves: None,
-            views: Views::default(),
-        };
-        self.born[NODE].push(Born::Initial);
-        self.nodes.add(print, placed)
-    }
-
-    /// The number of a message, if it is to a node of this world.
-    pub(super) fn letter(&mut self, content: Shared<Letter<M::Message>>) -> Option<u32> {
-        let print = placed(content.fingerprint(), LETTERS);
-        let is = |other: &Sent<M::Message>| other.content == content;
-        if let Some(found) = self.letters.find(print, is) {
-            return Some(found);
-        }
-        let place = |id: NodeId| usize::try_from(id.0).ok().filter(|at| *at < self.places);
-        let (from, to) = (place(content.from)?, place(content.to)?);
-        let before = |other: &u32| self.letters.get(*other).content < content;
-        let at = self.ranked.partition_point(before);
-        let sent = Sent {
-            content,
-            from,
-            to,
-            rank: 0,
-        };
-        self.born[LETTER].push(Born::Initial);
-        let letter = self.letters.add(print, sent);
-        self.ranked.insert(at, letter);
-        for (rank, letter) in (0..).zip(&self.ranked).skip(at) {
-            self.letters.get_mut(*letter).rank = rank;
-        }
-        Some(letter)
-    }
-
-    fn outer(&mut self, stub: Snapshot<M, G>) -> u32 {
-        let print = placed(fingerprint(&stub), OUTERS);
-        if let Some(found) = self.outers.find(print, |other| other.stub == stub) {
-            return found;
-        }
-        let calls = match stub.broken {
-            Some(_) => Box::default(),
-            None => self.calls(&stub),
-        };
-        let clients = self
-            .clients
-            .put(fingerprint(&stub.clients), stub.clients.clone());
-        let settles = settles(self.world, &stub);
-        self.born[OUTER].push(Born::Initial);
-        self.outers.add(
-            print,
-            Outer {
-                stub,
-                clients,
-                calls,
-                settles,
-                cuts: None,
-            },
-        )
-    }
-
-    fn calls(&self, stub: &Snapshot<M, G>) -> Box<[(u32, u32)]> {
-        let idle = (stub.clients.iter().enumerate()).filter(|(client, at)| {
-            at.waiting.is_none() && self.world.call(*client, **at).is_some()
-        });
-        let numbered = idle.filter_map(|(client, at)| {
-            let call = self.script_starts[client] + at.next;
-            Some((u32::try_from(client).ok()?, call))
-        });
-        numbered.collect()
     }
 
     /// How a part came about.
     pub(super) fn born(&self, kind: usize, part: u32) -> Born {
-        self.born[kind][part as usize]
-    }
-
-    /// What was not there before there were `count` parts of this kind was born just now.
-    pub(super) fn bear(&mut self, kind: usize, count: usize, born: Born) {
-        for part in &mut self.born[kind][count..] {
-            *part = born;
+        let part = part as usize;
+        match kind {
+            NODE => self.nodes.born[part],
+            LETTER => self.letters.born[part],
+            _ => self.outers.born[part],
         }
     }
 
@@ -484,75 +459,28 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         }
     }
 
-    /// What a part looks like.
-    pub(super) fn look(&self, kind: usize, part: u32, look: &Look<'_>) -> u64 {
-        match kind {
-            NODE => {
-                let Placed { place, content, .. } = self.nodes.get(part);
-                look.of_node(NodeId(*place as u64), content)
-            }
-            LETTER => look.of_letter(&self.letters.get(part).content),
-            _ => {
-                let stub = &self.outers.get(part).stub;
-                look.of_clients(&stub.clients, stub.broken.as_deref())
-            }
-        }
-    }
-
-    /// The fingerprint of the image of a part.
-    pub(super) fn image_print(&self, kind: usize, part: u32, renaming: &Renaming) -> u64 {
-        match kind {
-            NODE => {
-                let Placed { place, content, .. } = self.nodes.get(part);
-                let to = renaming.node(NodeId(*place as u64));
-                placed(fingerprint(&renaming.content(content)), to.0)
-            }
-            LETTER => {
-                let letter = renaming.letter(&self.letters.get(part).content);
-                placed(fingerprint(&letter), LETTERS)
-            }
-            _ => {
-                let stub = &self.outers.get(part).stub;
-                placed(fingerprint(&renaming.snapshot(self.world, stub)), OUTERS)
-            }
-        }
+    /// The same content, for those who look at what a part looks like.
+    pub(super) fn contents(&self) -> &dyn Contents {
+        &*self.contents
     }
 
     /// The number of the image of a part.
     pub(super) fn image(&mut self, kind: usize, part: u32, renaming: &Renaming) -> u32 {
-        match kind {
-            NODE => {
-                let Placed { place, content, .. } = self.nodes.get(part);
-                let to = renaming.node(NodeId(*place as u64));
-                let content = Shared::new(renaming.content(content));
-                self.node(
-                    usize::try_from(to.0).expect("a node of this world"),
-                    &content,
-                )
-            }
-            LETTER => {
-                let letter = renaming.letter(&self.letters.get(part).content);
-                let letter = self.letter(Shared::new(letter));
-                letter.expect("a message to a node of this world")
-            }
-            _ => {
-                let stub = renaming.snapshot(self.world, &self.outers.get(part).stub);
-                self.outer(stub)
-            }
-        }
+        let image = self.contents.image(kind, part, renaming);
+        self.note(Born::Initial);
+        image
     }
 
     // What the promises look at.
 
     /// True if the world goes on from this state.
     pub(super) fn is_within_boundary(&self, row: &Row) -> bool {
-        let within = self.world.boundary.as_ref();
-        within.is_none_or(|within| within(&self.snapshot(row)))
+        !self.rules.has_boundary || self.contents.is_within_boundary(self.borrowed(row))
     }
 
-    /// The content of a node.
-    pub(super) fn content(&self, node: u32) -> &Node<M> {
-        &self.nodes.get(node).content
+    /// What a promise that looks at all of a state says of it.
+    pub(super) fn is_met(&self, promise: usize, row: &Row) -> bool {
+        self.contents.is_met(promise, self.borrowed(row))
     }
 
     /// To whom a message is.
@@ -562,12 +490,17 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
 
     /// True if a mistake of ours showed: nothing happens after it.
     pub(super) fn is_over(&self, outer: u32) -> bool {
-        self.outers.get(outer).stub.broken.is_some()
+        self.outers.get(outer).is_over
     }
 
     /// The promises that an outer settles on its own: a bit for the place of each.
     pub(super) fn settles(&self, outer: u32) -> u64 {
         self.outers.get(outer).settles
+    }
+
+    /// True if a node runs.
+    pub(super) fn is_up(&self, node: u32) -> bool {
+        matches!(self.nodes.get(node).life, Life::Up(_))
     }
 
     // Steps.
@@ -606,10 +539,10 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         if let Some(known) = self.steps.get(&key) {
             return *known;
         }
-        let number = match self.compute(node, what) {
+        let number = match self.contents.step(node, what) {
             None => NONE,
-            Some(effect) => {
-                let step = self.keep(node, what, effect);
+            Some(effects) => {
+                let step = self.keep(node, what, effects);
                 let Stepped {
                     after,
                     sends,
@@ -623,40 +556,15 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         number
     }
 
-    fn compute(&self, node: u32, what: What) -> Option<Effect<M>> {
-        let Placed { place, content, .. } = self.nodes.get(node);
-        let me = NodeId(*place as u64);
-        let world = self.world;
-        let timer;
-        let occurrence = match what {
-            What::Letter(letter) => Occurrence::Letter(&self.letters.get(letter).content),
-            What::Call(call) => Occurrence::Call(self.call(call)),
-            What::Timer(at) => {
-                timer = content.armed().get(at as usize)?.clone();
-                Occurrence::Timer(&timer)
-            }
-            What::Boot(lost) => Occurrence::Boot {
-                lost: lost as usize,
-            },
-        };
-        let machine = &world.machines[*place];
-        crate::memory::compute(machine, world.faults.disk, me, content, &occurrence)
-    }
-
-    /// The call of this number.
-    pub(super) fn call(&self, call: u32) -> &M::Call {
-        let script = self.script_starts.partition_point(|start| *start <= call) - 1;
-        &self.world.scripts[script][(call - self.script_starts[script]) as usize]
-    }
-
-    fn keep(&mut self, before: u32, what: What, effect: Effect<M>) -> u32 {
-        let place = self.nodes.get(before).place;
-        let step = u32::try_from(self.stepped.len()).expect("fewer than 2^32 steps");
-        let known = (self.nodes.len(), self.letters.len());
-        let after = self.node(place, &effect.after);
-        let sent: Vec<u32> = (effect.sent.into_iter())
-            .filter_map(|letter| self.letter(letter))
-            .collect();
+    fn keep(&mut self, before: u32, what: What, effects: Effects) -> u32 {
+        let step = u32::try_from(self.stepped.len()).expect("fewer than 2^31 steps");
+        self.note(Born::Step(step));
+        let Effects {
+            after,
+            sent,
+            armed,
+            tells,
+        } = effects;
         let mut bundle = sent.clone();
         bundle.sort_unstable();
         bundle.dedup();
@@ -665,9 +573,9 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         } else {
             (self.sends).put(fingerprint(&bundle), bundle.into_boxed_slice())
         };
-        self.bear(NODE, known.0, Born::Step(step));
-        self.bear(LETTER, known.1, Born::Step(step));
-        let tells = self.telling(place, step, effect.events, effect.broken);
+        if tells as usize == self.tellings.len() {
+            self.tellings.push(step);
+        }
         self.stepped.push(Stepped {
             after,
             sends,
@@ -677,37 +585,10 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             before,
             what,
             sent: sent.into_boxed_slice(),
-            armed: effect.armed.into_boxed_slice(),
+            armed,
         });
         self.fired.push(0);
         step
-    }
-
-    fn telling(
-        &mut self,
-        place: usize,
-        step: u32,
-        events: Vec<M::Event>,
-        broken: Option<Shared<Broken>>,
-    ) -> u32 {
-        if events.is_empty() && broken.is_none() {
-            return NONE;
-        }
-        let node = NodeId(place as u64);
-        let print = fingerprint(&(node, &events, &broken));
-        let is = |other: &Telling<M>| {
-            other.node == node && other.events == events && other.broken == broken
-        };
-        if let Some(found) = self.tellings.find(print, is) {
-            return found;
-        }
-        let telling = Telling {
-            node,
-            events,
-            broken,
-            step,
-        };
-        self.tellings.add(print, telling)
     }
 
     /// What a step comes to.
@@ -728,13 +609,8 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
     }
 
     /// What a step arms.
-    pub(super) fn armed(&self, step: u32) -> Box<[M::Timer]> {
-        self.details[step as usize].armed.clone()
-    }
-
-    /// True if this is a mistake of ours that shows.
-    pub(super) fn is_broken(&self, tells: u32) -> bool {
-        self.tellings.get(tells).broken.is_some()
+    pub(super) fn armed(&self, step: u32) -> &[u32] {
+        &self.details[step as usize].armed
     }
 
     // Clients alone, for calms.
@@ -757,7 +633,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
     /// The clients after one of them asked at a node.
     pub(super) fn ask_clients(&mut self, clients: u32, client: usize, place: usize) -> u32 {
         let mut next = self.clients.get(clients).clone();
-        (self.world).wait(&mut next, client, NodeId(place as u64));
+        self.contents.wait(&mut next, client, place);
         self.clients.put(fingerprint(&next), next)
     }
 
@@ -767,10 +643,7 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
             return *known;
         }
         let mut next = self.clients.get(clients).clone();
-        let telling = self.tellings.get(tells);
-        for event in &telling.events {
-            self.world.finish(&mut next, telling.node, event);
-        }
+        self.contents.finish(&mut next, tells);
         let after = self.clients.put(fingerprint(&next), next);
         self.clients_told.insert(pair(clients, tells), after);
         after
@@ -786,13 +659,8 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         if let Some(known) = self.told.get(&pair(outer, tells)) {
             return *known;
         }
-        let mut stub = self.outers.get(outer).stub.clone();
-        let telling = self.tellings.get(tells);
-        let broken = telling.broken.as_ref();
-        (self.world).tell(&mut stub, telling.node, &telling.events, broken);
-        let (known, step) = (self.outers.len(), telling.step);
-        let after = self.outer(stub);
-        self.bear(OUTER, known, Born::Tell(outer, step));
+        let after = self.contents.tell(outer, tells);
+        self.note(Born::Tell(outer, self.tellings[tells as usize]));
         self.told.insert(pair(outer, tells), after);
         after
     }
@@ -803,11 +671,8 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         if let Some(known) = self.asked.get(&key) {
             return *known;
         }
-        let mut stub = self.outers.get(outer).stub.clone();
-        (self.world).ask(&mut stub, client as usize, NodeId(place as u64));
-        let known = self.outers.len();
-        let after = self.outer(stub);
-        self.bear(OUTER, known, Born::Ask(outer, client, short(place)));
+        let after = self.contents.ask(outer, client as usize, place);
+        self.note(Born::Ask(outer, client, short(place)));
         self.asked.insert(key, after);
         after
     }
@@ -818,60 +683,70 @@ impl<'w, M: Machine, G: Ghost<M>> Space<'w, M, G> {
         if let Some(known) = self.buried.get(&key) {
             return (*known != NONE).then_some(*known);
         }
-        let mut stub = self.outers.get(outer).stub.clone();
-        let budget = self.world.bury(&mut stub, NodeId(place as u64));
-        let known = self.outers.len();
-        let after = budget.map_or(NONE, |()| self.outer(stub));
-        self.bear(OUTER, known, Born::Bury(outer, short(place)));
-        self.buried.insert(key, after);
-        (after != NONE).then_some(after)
+        let after = self.contents.bury(outer, place);
+        self.note(Born::Bury(outer, short(place)));
+        self.buried.insert(key, after.unwrap_or(NONE));
+        after
     }
 
     pub(super) fn cuts(&mut self, outer: u32) -> Box<[u32]> {
         if let Some(known) = &self.outers.get(outer).cuts {
             return known.clone();
         }
-        let stub = self.outers.get(outer).stub.clone();
-        let known = self.outers.len();
-        let mut next = Vec::new();
-        match stub.adversary.cut {
-            Some(_) => {
-                let mut healed = stub;
-                healed.adversary.cut = None;
-                next.push(self.outer(healed));
-            }
-            None if stub.adversary.cuts > 0 => {
-                for cut in 0..self.world.faults.cuts.len() {
-                    let mut severed = stub.clone();
-                    severed.adversary.cuts -= 1;
-                    severed.adversary.cut = Some(cut);
-                    next.push(self.outer(severed));
-                }
-            }
-            None => {}
-        }
-        self.bear(OUTER, known, Born::Cut(outer));
-        let next = next.into_boxed_slice();
+        let next = self.contents.cuts(outer);
+        self.note(Born::Cut(outer));
         self.outers.get_mut(outer).cuts = Some(next.clone());
         next
     }
+
+    // Nodes that crash, and lies.
+
+    pub(super) fn crashed(&mut self, node: u32) -> Option<u32> {
+        let known = self.nodes.get(node).crashed;
+        if known != NONE {
+            return Some(known);
+        }
+        let down = self.contents.crashed(node)?;
+        self.note(Born::Crash(node));
+        self.nodes.get_mut(node).crashed = down;
+        Some(down)
+    }
+
+    /// What a traitor says that heard this.
+    pub(super) fn lies(&mut self, traitor: usize, heard: Vec<u32>) -> u32 {
+        let print = fingerprint(&(traitor as u64, &heard));
+        let is = |other: &Lies| other.traitor == traitor && *other.heard == *heard;
+        if let Some(found) = self.lies.find(print, is) {
+            return found;
+        }
+        let said = self.contents.lies(traitor, &heard);
+        let number = u32::try_from(self.lies.len()).expect("fewer than 2^32 lies");
+        self.note(Born::Lie(number));
+        let said = said.into_iter();
+        let said = said.map(|letter| (self.receiver(letter), letter)).collect();
+        let heard = heard.into_boxed_slice();
+        let lies = Lies {
+            traitor,
+            heard,
+            said,
+        };
+        self.lies.add(print, lies)
+    }
+
+    /// As whom a node is done with a message.
+    #[inline]
+    pub(super) fn is_done(&mut self, node: u32, letter: u32, role: u8) -> bool {
+        if let Some(done) = self.nodes.get_mut(node).views.view(letter).is_done {
+            return done & role != 0;
+        }
+        let done = self.contents.is_done(node, letter);
+        self.nodes.get_mut(node).views.view(letter).is_done = Some(done);
+        done & role != 0
+    }
 }
 
-/// The promises that look at what was told alone, and that this settles: a bit for the place of
-/// each.
-fn settles<M: Machine, G: Ghost<M>>(world: &World<M, G>, stub: &Snapshot<M, G>) -> u64 {
-    let mut settled = 0;
-    for (place, promise) in world.promises.iter().enumerate() {
-        let Condition::Told(condition) = &promise.condition else {
-            continue;
-        };
-        let met = condition(&stub.told());
-        let settles = match promise.kind {
-            Kind::Always => !met,
-            Kind::Sometimes => met,
-            Kind::Recovers { .. } => continue,
-        };
-        settled |= u64::from(settles) << place;
-    }
-    settled
+/// The numbers from the one to before the other.
+fn numbers(from: usize, to: usize) -> impl Iterator<Item = u32> {
+    let number = |at| u32::try_from(at).expect("fewer than 2^32 of anything");
+    (from..to).map(number)
 }
