@@ -17,7 +17,7 @@
 //! | stay one | [`split_brain`], [`lease`], [`singleton`] |
 //! | call and be called | [`service`]: sessions, retries, breaker and bulkhead |
 //!
-//! [`clock`] and [`merkle`] are values that protocols are made of. The `udp` module, behind the feature
+//! [`clock`], [`merkle`] and [`ring`] are values that protocols are made of. The `udp` module, behind the feature
 //! of that name, runs the same machines as processes.
 //!
 //! # What is absent
@@ -47,6 +47,7 @@ pub mod pbft;
 pub mod quorum;
 pub mod raft;
 pub mod register;
+pub mod ring;
 pub mod service;
 pub mod singleton;
 pub mod split_brain;
