@@ -7,6 +7,7 @@ use quorate::database::{
 };
 use quorate::machine::{Machine, NodeId, State};
 use quorate::merkle::keyed::Shape;
+use quorate::ring::{self, Member, Rack, Ring};
 
 use crate::catalogue::{Claimed, Exhibit, Protocol};
 use crate::flaw::Twin;
@@ -48,6 +49,10 @@ pub const CALLS_RETURN: &str = "calls return";
 pub const CONVERGE: &str = "replicas converge";
 /// In the calm a write that was begun comes to all its replicas.
 pub const HINTED: &str = "begun writes arrive";
+/// In the calm all of a batch is at its replicas, or none.
+pub const WHOLE: &str = "batches are whole in the end";
+/// Writes whose clients had not read each other both stay.
+pub const BESIDE_STAY: &str = "writes beside each other stay";
 /// What was deleted is not read again.
 pub const DELETED_STAYS: &str = "the deleted stays deleted";
 /// Transactions take effect each at one moment between call and return.
@@ -73,6 +78,9 @@ struct Setting {
     replicas: usize,
     /// Nodes that are none. If there are any, the calls are made at them.
     apart: usize,
+    /// How many of the replicas, the last ones, are in another data centre; with the last node apart, if
+    /// there are two.
+    far: usize,
     read: Level,
     write: Level,
     read_repair: ReadRepair,
@@ -87,6 +95,7 @@ struct Setting {
 const QUORUM: Setting = Setting {
     replicas: 3,
     apart: 2,
+    far: 0,
     read: Level::Quorum,
     write: Level::Quorum,
     read_repair: ReadRepair::Blocking,
@@ -142,6 +151,7 @@ const READ_REPAIR_ALONE: Setting = Setting {
 
 /// Two ballots for each transaction.
 const SERIAL: Setting = Setting {
+    apart: 0,
     patience: Some(1),
     ..QUORUM
 };
@@ -165,6 +175,19 @@ const COLLECTING_TWO: Setting = Setting {
     ..COLLECTING
 };
 
+/// The same of two replicas that are themselves called.
+const COLLECTING_HERE: Setting = Setting {
+    apart: 0,
+    ..COLLECTING_TWO
+};
+
+/// Writes that did not know each other stay beside each other.
+const BESIDE: Setting = Setting {
+    apart: 0,
+    conflicts: Conflicts::Siblings,
+    ..HEALED
+};
+
 impl Setting {
     fn replicas(self) -> NodeSet {
         NodeSet::first(self.replicas)
@@ -181,12 +204,26 @@ impl Setting {
         }
     }
 
+    /// The nodes of the node's data centre.
+    fn nearby(self, me: NodeId) -> NodeSet {
+        let near = NodeSet::first(self.replicas - self.far);
+        let mut there = self.replicas().difference(near);
+        if self.far > 0 && self.apart == 2 {
+            there.insert(NodeId((self.replicas + 1) as u64));
+        }
+        if there.contains(me) {
+            there
+        } else {
+            self.nodes().difference(there)
+        }
+    }
+
     fn machines<M>(self, make: impl Fn(Database) -> M) -> Vec<M> {
         let machine = |me| {
             make(Database {
                 me,
                 placement: Placement::Whole(self.replicas()),
-                nearby: self.nodes(),
+                nearby: self.nearby(me),
                 conflicts: self.conflicts,
                 read_repair: self.read_repair,
                 hints: self.hints,
@@ -300,10 +337,11 @@ fn is_visible<M: Twin<Database>>(snapshot: &Snapshot<M, Order>, setting: Setting
         let swept = disk.fences.get(&setting.replicas()).and_then(|fence| fence.swept);
         disk.table.cell(KEY).stamp().max(swept) >= Some(acknowledged)
     };
+    let counted = setting.read.counted(setting.replicas(), setting.nearby(NodeId(0)));
     let holders = (snapshot.disks())
-        .filter(|(node, disk)| setting.replicas().contains(*node) && has_it(disk))
+        .filter(|(node, disk)| counted.contains(*node) && has_it(disk))
         .count();
-    setting.replicas - holders < setting.read.needed(setting.replicas)
+    counted.len() - holders < setting.read.needed(counted.len())
 }
 
 /// True if each value, which is written once, has one stamp on all disks and in all messages.
@@ -422,6 +460,68 @@ fn hinted<M: Twin<Database>>(
         })
 }
 
+/// A world of a batch over two keys with one replica each, called at a third node.
+fn batches<M: Twin<Database>>(name: &str, make: impl Fn(Database) -> M) -> Model<M> {
+    let member = |node, key: &str| {
+        let tokens = vec![ring::Token::of(key.as_bytes())];
+        (NodeId(node), Member { rack: Rack(0), tokens })
+    };
+    let ring = Ring::new(1, [member(0, KEY), member(1, "y")]).expect("each key has its replica");
+    let setting = Setting { replicas: 2, apart: 1, ..UNHEALED };
+    let machines = setting.machines(|whole| {
+        make(Database {
+            placement: Placement::Ring(ring.clone()),
+            ..whole
+        })
+    });
+    let has = |snapshot: &Snapshot<M, Order>, node, key| {
+        let node = snapshot.node(NodeId(node)).and_then(|node| node.durable());
+        node.is_some_and(|disk| disk.table.cells.contains_key(key))
+    };
+    World::new(name, machines, Order::default())
+        .client(script("a", setting, &mut 0))
+        .doors(setting.doors())
+        .always_of_nodes(PLACEMENT, move |nodes| {
+            let cells = |place: usize| nodes[place].durable().map(|disk| &disk.table.cells);
+            let only = |place, key| cells(place).is_none_or(|cells| cells.keys().all(|one| one == key));
+            only(0, KEY) && only(1, "y") && cells(2).is_none_or(quorate::data::Map::is_empty)
+        })
+        .recovers(WHOLE, ROUNDS, move |snapshot| {
+            nobody_waits(&snapshot.clients) && has(snapshot, 0, KEY) == has(snapshot, 1, "y")
+        })
+        .sometimes("half of a batch is there, and its call is forgotten", move |snapshot| {
+            has(snapshot, 0, KEY) != has(snapshot, 1, "y") && nobody_waits(&snapshot.clients)
+        })
+        .crashes(setting.nodes(), 1)
+}
+
+/// A world of two clients that write without having read.
+fn beside<M: Twin<Database>>(
+    name: &str,
+    setting: Setting,
+    make: impl Fn(Database) -> M,
+) -> Model<M> {
+    let mut tickets = 0;
+    let world = World::new(name, setting.machines(make), Order::default())
+        .client(script("A", setting, &mut tickets))
+        .client(script("B", setting, &mut tickets));
+    let shows_both = move |disk: &Durable| {
+        let mut values = disk.table.cell(KEY).values();
+        values.sort_unstable();
+        values == ["A", "B"]
+    };
+    world
+        .recovers(BESIDE_STAY, ROUNDS, move |snapshot| {
+            nobody_waits(&snapshot.clients) && snapshot.disks().all(|(_, disk)| shows_both(disk))
+        })
+        .rings_late(|_| true)
+        .sometimes("a replica has one of two writes that returned", move |snapshot| {
+            let all_returned = snapshot.clients.iter().all(|client| client.next == 1);
+            let has_one = |disk: &Durable| disk.table.cell(KEY).values().len() == 1;
+            all_returned && snapshot.disks().any(|(_, disk)| has_one(disk))
+        })
+}
+
 /// A world about tombstones, and when they may go.
 fn collecting<M: Twin<Database>>(
     name: &str,
@@ -474,7 +574,8 @@ fn ordered() -> Vec<Box<dyn Exhibit>> {
         Claimed::holds(0, 0, || {
             let levels = Setting { read: Level::One, write: Level::All, ..QUORUM };
             right("one-and-all", levels, &["A", "rr"])
-                .says("writes at ALL, reads at ONE")
+                .says("writes at ALL, reads at ONE, which need not ask the same replica twice")
+                .except(MONOTONIC)
                 .symmetric(QUORUM.replicas())
         }),
         Claimed::holds(0, 0, || {
@@ -498,6 +599,19 @@ fn ordered() -> Vec<Box<dyn Exhibit>> {
             right("suspicions", ONE_DOOR, &["A", "r", "13"])
                 .says("a failure detector suspects one replica, then all three, and none of it is true")
                 .sometimes_told("a call is refused", |told| told.ghost.is_refused)
+        }),
+        Claimed::holds(0, 0, || {
+            let local = Setting {
+                replicas: 4,
+                apart: 1,
+                far: 1,
+                read: Level::LocalQuorum,
+                write: Level::LocalQuorum,
+                ..QUORUM
+            };
+            right("local-quorum", local, &["A", "r"])
+                .says("four replicas, one of them in another data centre; all at LOCAL_QUORUM in the first one")
+                .symmetric(NodeSet::first(3))
         }),
         Claimed::holds(0, 0, || {
             let impatient = Setting { patience: Some(1), apart: 1, ..QUORUM };
@@ -593,7 +707,10 @@ fn carrying(name: &str, setting: Setting, clients: &[&str]) -> World<Roaming, Se
     let world = scripts.into_iter().fold(world, World::client).doors(doors);
     guaranteed(world)
         .purging(roaming::sender_is_done, roaming::receiver_is_done)
-        .recovers_for_clients(CALLS_RETURN, ROUNDS, nobody_waits)
+        // Of calls whose token has come.
+        .recovers(CALLS_RETURN, ROUNDS, |snapshot| {
+            snapshot.running().all(|(_, state)| state.volatile.database.pending.is_empty())
+        })
         .never("ring Retry")
 }
 
@@ -602,7 +719,6 @@ fn agreed() -> Vec<Box<dyn Exhibit>> {
     let all_come = |world: World<Database, Serial>| {
         world
             .purging(sender_is_done, receiver_is_done)
-            .symmetric(SERIAL.replicas())
             .sometimes_told("what never returned is seen", |told| told.ghost.finished_for_another())
     };
     vec![
@@ -651,8 +767,24 @@ fn healed() -> Vec<Box<dyn Exhibit>> {
                 .rings_late(|timer| !matches!(timer, Timer::Retry(_)))
         }),
         Claimed::holds(0, 0, || {
-            collecting("tombstones", COLLECTING_TWO, &["A-r"], |right| right)
-                .says("two replicas; a value is written and deleted, and the tombstone collected")
+            collecting("tombstones", COLLECTING_HERE, &["A-r"], |right| right)
+                .says("two replicas that are themselves called; a value is written and deleted, and the tombstone collected")
+                .purging(sender_is_done, receiver_is_done)
+        }),
+        Claimed::holds(0, 0, || {
+            let three = Setting { replicas: 3, ..COLLECTING_HERE };
+            collecting("tombstones-of-three", three, &["A-r"], |right| right)
+                .says("the same of three replicas; one of them is called")
+                .doors(NodeSet::first(1))
+                .purging(sender_is_done, receiver_is_done)
+        }),
+        Claimed::holds(0, 0, || {
+            batches("batches", |right| right)
+                .says("a batch of two keys, each of one replica; one crash of any node")
+        }),
+        Claimed::holds(0, 0, || {
+            beside("siblings", BESIDE, |right| right)
+                .says("two clients write beside each other, through replicas")
         }),
     ]
 }
@@ -670,6 +802,18 @@ pub fn obligations() -> Result<Vec<Discharged>, String> {
         purge::obligations(move || right("purged", two(UNREPAIRED), &["A", "r"]))?,
         purge::obligations(move || {
             right("purged", two(UNHEALED), &["A", "r"]).crashes(NodeSet::first(3), 1)
+        })?,
+        purge::obligations(move || {
+            let mut ticket = 0;
+            let script = serial_script("A", &mut ticket);
+            let mut world = World::new("purged", two(SERIAL).machines(|right| right), Serial::default());
+            world = world.doors(two(SERIAL).doors()).client(script);
+            world.client(serial_script("s", &mut ticket)).purging(sender_is_done, receiver_is_done)
+        })?,
+        purge::obligations(move || {
+            collecting("purged", COLLECTING_HERE, &["-"], |right| right)
+                .doors(NodeSet::first(1))
+                .purging(sender_is_done, receiver_is_done)
         })?,
         purge::obligations(move || {
             flawed(Flaw::RepairAfterTheAnswer, "purged", two(QUORUM), &["A", "r"])

@@ -24,15 +24,18 @@
 //!   *reads do not go back*: nor older than what an earlier read had returned, if read repair blocks.
 //!   *acknowledged writes are visible*: any so many replicas as a read asks have one that has the write, or
 //!   a newer one. *a write is one version*: it has one stamp, wherever it is. *only replicas have a key*.
-//!   *calls return*, at most once. *replicas converge*: in the calm, by anti-entropy alone. *batches are
-//!   whole in the end*: in the calm all of a batch is at its replicas, or none. *the deleted stays deleted*.
-//!   *sessions keep order*: with a token, reads see the session's writes and do not go back, and writes come
-//!   after what the session wrote and read. *linearizable*: transactions, if a key is written by nothing else.
+//!   *calls return*, at most once. *replicas converge*: in the calm, by anti-entropy alone. *begun writes
+//!   arrive*: in the calm, a write whose hint's time is not over comes to all its replicas. *batches are whole in
+//!   the end*: in the calm all of a batch is at its replicas, or none. *writes beside each other stay*: where
+//!   siblings do. *the deleted stays deleted*. With a token, *sessions read their writes*; *reads of a session do not go back*; *writes of a session are in
+//!   order*; *writes of a session follow its reads*. *linearizable*: transactions, if a key is written by nothing else.
 //! - **Assumes.** Disks keep what they acknowledged; nodes crash and restart, and do not lie. Of the network
 //!   and of the failure detector, nothing: a wrong suspicion refuses calls, and no more. Of clocks nothing,
 //!   but by stamps a write of a slow clock may be older than one that had returned before it.
 //! - **Leaves out.** Changing the ring (see `rebalance`). Digests in place of values in reads, speculative
-//!   retry, read timeouts by replica. A bound on clock drift. Where siblings stand, only a replica
+//!   retry. A bound on clock drift; and with it *later writes win*: a write of a slow clock may lose to one that
+//!   had returned before it began, unless its client carries a token
+//!   (`later_writes_win_falls_when_a_clock_is_slow`). Where siblings stand, only a replica
 //!   coordinates writes, tombstones stay, and there are no transactions. A tree kept between comparisons: it
 //!   is made anew, in proportion to the keys.
 //! - **The textbook says.** `DistributedDatabase` (chapter 8) lets each replica give a write a version of
@@ -56,6 +59,7 @@ use crate::clock::HybridTime;
 use crate::data::{Map, NodeSet};
 use crate::machine::{self, Machine, NodeId, Outbox, State};
 use crate::merkle::keyed::{Place, Shape};
+use crate::ring::{self, Ring};
 
 mod coordinator;
 mod hints;
@@ -119,14 +123,16 @@ pub struct Database {
 pub enum Placement {
     /// These nodes have all keys.
     Whole(NodeSet),
+    /// Those that the ring says.
+    Ring(Ring),
 }
 
 impl Placement {
     /// The replicas of a key, as many as the replication factor says.
     pub fn replicas(&self, key: &str) -> NodeSet {
-        let _ = key;
         match self {
             Self::Whole(members) => *members,
+            Self::Ring(ring) => ring.holders(ring::Token::of(key.as_bytes())),
         }
     }
 
@@ -134,6 +140,7 @@ impl Placement {
     pub fn is_group(&self, group: NodeSet) -> bool {
         match self {
             Self::Whole(members) => *members == group,
+            Self::Ring(ring) => ring.places().any(|(place, _)| ring.holders(place) == group),
         }
     }
 
@@ -141,6 +148,7 @@ impl Placement {
     pub fn members(&self) -> NodeSet {
         match self {
             Self::Whole(members) => *members,
+            Self::Ring(ring) => ring.members(),
         }
     }
 }
@@ -608,6 +616,9 @@ pub struct Volatile {
     pub suspects: NodeSet,
     /// What this node has asked of the other replicas before it collects tombstones, by all of them.
     pub sweeps: Map<NodeSet, Sweep>,
+    /// The newest tombstone when the alarm last rang, by all replicas of its key: it goes no sooner than
+    /// at the next ring, so that no delete is kept out by the fence that it raises.
+    pub aged: Map<NodeSet, Stamp>,
 }
 
 /// One operation under way at its coordinator.

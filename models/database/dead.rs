@@ -5,11 +5,19 @@
     reason = "a phase and a message that do not belong together: nothing is said of them"
 )]
 
-use quorate::database::{Database, Message, Operation, Phase, Stamp, Task};
+use quorate::database::{
+    Cell, Database, Durable, Fence, Message, Operation, Phase, Reply, Stamp, Task,
+};
 use quorate::machine::NodeId;
 
 use crate::flaw::Twin;
 use crate::snapshot::{Letter, Node};
+
+/// True if the replica has this or something newer, or had it when its tombstones went.
+fn is_settled(disk: &Durable, key: &str, cell: &Cell) -> bool {
+    let is_swept = |fence: &Fence| cell.stamp().is_some() && cell.stamp() <= fence.swept;
+    disk.table.cell(key).covers(cell) || disk.fences.values().any(is_swept)
+}
 
 /// True if the coordinator still waits for this node to say what it has.
 fn awaits_data<M: Twin<Database>>(node: &Node<M>, operation: Operation, member: NodeId) -> bool {
@@ -63,27 +71,25 @@ pub(super) fn sender_is_done<M: Twin<Database>>(letter: &Letter<Message>, from: 
         | Message::Promised { .. }
         | Message::Accepted { .. }
         | Message::Committed { .. }
-        | Message::Outbid { .. } => true,
-        // Of what is done without a coordinator, nothing is forgotten.
-        Message::TooOld { .. }
+        | Message::Outbid { .. }
+        | Message::TooOld { .. }
         | Message::Compare { .. }
         | Message::Children { .. }
         | Message::Entries { .. }
         | Message::Fence { .. }
         | Message::Fenced { .. }
-        | Message::Swept { .. } => false,
+        | Message::Swept { .. } => true,
     }
 }
 
-/// True if the receiver ignores the message, or only answers it. It rests on replicas that forget nothing, and
-/// so on tombstones that stay.
+/// True if the receiver ignores the message, or only answers it.
 pub(super) fn receiver_is_done<M: Twin<Database>>(letter: &Letter<Message>, to: &Node<M>) -> bool {
     match &letter.message {
         Message::Read { .. } => true,
         Message::Data { operation, .. } => !awaits_data(to, *operation, letter.from),
         Message::Written { operation } => !awaits_written(to, *operation, letter.from),
         Message::Write { writes, .. } => (to.durable()).is_none_or(|disk| {
-            writes.iter().all(|(key, cell)| disk.table.cell(key).covers(cell))
+            writes.iter().all(|(key, cell)| is_settled(disk, key, cell))
         }),
         Message::Prepare { key, ballot, .. } => (to.durable()).is_none_or(|disk| {
             let promise = disk.promises.get(key);
@@ -108,14 +114,30 @@ pub(super) fn receiver_is_done<M: Twin<Database>>(letter: &Letter<Message>, to: 
         Message::Outbid {
             operation, ballot, ..
         } => !may_be_outbid(to, *operation, *ballot),
-        // Of what is done without a coordinator, nothing is forgotten.
-        Message::TooOld { .. }
+        Message::TooOld { operation, fence } => {
+            let is_known = to.durable().is_none_or(|disk| fence.time <= disk.time);
+            is_known && !awaits_written(to, *operation, letter.from)
+        }
+        Message::Entries {
+            cells,
+            reply: Reply::Unwanted,
+            ..
+        } => (to.durable()).is_none_or(|disk| {
+            cells.iter().all(|(key, cell)| is_settled(disk, key, cell))
+        }),
+        // What they are answered with depends on what the receiver has.
+        Message::Entries {
+            reply: Reply::Wanted,
+            ..
+        }
         | Message::Compare { .. }
-        | Message::Children { .. }
-        | Message::Entries { .. }
-        | Message::Fence { .. }
-        | Message::Fenced { .. }
-        | Message::Swept { .. } => false,
+        | Message::Children { .. } => false,
+        Message::Fence { group, upto }
+        | Message::Fenced { group, upto, .. }
+        | Message::Swept { group, upto } => (to.durable()).is_none_or(|disk| {
+            let swept = disk.fences.get(group).and_then(|fence| fence.swept);
+            Some(*upto) <= swept
+        }),
     }
 }
 

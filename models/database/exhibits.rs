@@ -1,15 +1,15 @@
 //! What refutes each promise: flaws, and worlds that take away what it needs.
 
 use quorate::data::NodeSet;
-use quorate::database::{Level, Timer};
+use quorate::database::{Conflicts, Level, Timer};
 
 use super::dead::{receiver_is_done, sender_is_done};
 use super::flaws::{Flaw, Flawed};
 use super::{
-    CALLS_RETURN, COLLECTING, COLLECTING_TWO, CONVERGE, DELETED_STAYS, HEALED, HINTED, HINTING,
+    BESIDE, BESIDE_STAY, CALLS_RETURN, COLLECTING_TWO, CONVERGE, DELETED_STAYS, HEALED, HINTED, HINTING,
     KEEPING, LINEARIZABLE, MONOTONIC, MONOTONIC_READS, MONOTONIC_WRITES, NEWER_WINS, ONE_DOOR, ONE_VERSION,
-    PLACEMENT, QUORUM, READ_REPAIR_ALONE, READ_YOUR_WRITES, REGULAR, SLOPPY, Setting, UNHEALED,
-    UNREPAIRED, VISIBLE, WRITES_FOLLOW_READS, collecting, flawed, healing, hinted, serial, sessions, world,
+    PLACEMENT, QUORUM, READ_REPAIR_ALONE, READ_YOUR_WRITES, REGULAR, SERIAL, SLOPPY, Setting, UNHEALED,
+    UNREPAIRED, VISIBLE, WHOLE, WRITES_FOLLOW_READS, batches, beside, collecting, flawed, healing, hinted, serial, sessions, world,
 };
 use crate::catalogue::{Claimed, Exhibit};
 use crate::world::Disk;
@@ -76,6 +76,11 @@ pub(super) fn flaws() -> Vec<Box<dyn Exhibit>> {
             hinted("hint-forgotten-too-early", HINTING, &["A"], make)
                 .says("a hint is forgotten when the first replica has it")
         }),
+        Claimed::falls(WHOLE, 0, || {
+            let make = |right| Flawed { right, flaw: Flaw::HintsOnlyOnTimeout };
+            batches("batch-not-kept", make)
+                .says("a batch is kept only once it has taken a while")
+        }),
         Claimed::falls(DELETED_STAYS, 0, || {
             let flawed = |right| Flawed { right, flaw: Flaw::NoTombstones };
             collecting("no-tombstones", KEEPING, &["A-r"], flawed)
@@ -83,8 +88,9 @@ pub(super) fn flaws() -> Vec<Box<dyn Exhibit>> {
         }),
         Claimed::falls(DELETED_STAYS, 0, || {
             let flawed = |right| Flawed { right, flaw: Flaw::CollectedByTime };
-            collecting("collected-by-time", COLLECTING, &["A-r"], flawed)
-                .says("tombstones go after a while, whoever has seen them")
+            let levels = Setting { write: Level::One, read: Level::All, ..COLLECTING_TWO };
+            collecting("collected-by-time", levels, &["A-r"], flawed)
+                .says("tombstones go after a while, whoever has seen them; writes at ONE, reads at ALL")
         }),
         Claimed::falls(DELETED_STAYS, 0, || {
             let flawed = |right| Flawed { right, flaw: Flaw::CollectedWithoutFence };
@@ -93,29 +99,29 @@ pub(super) fn flaws() -> Vec<Box<dyn Exhibit>> {
         }),
         Claimed::falls(LINEARIZABLE, 0, || {
             let flawed = |right| Flawed { right, flaw: Flaw::SerialReadDoesNotFinish };
-            serial("serial-read-does-not-finish", QUORUM, &["A", "ss"], flawed)
+            serial("serial-read-does-not-finish", SERIAL, &["A", "ss"], flawed)
                 .says("a serial read does not finish what it finds begun")
         }),
         Claimed::falls(LINEARIZABLE, 0, || {
             let flawed = |right| Flawed { right, flaw: Flaw::BegunIsIgnored };
-            serial("begun-is-ignored", QUORUM, &["A", "B"], flawed)
+            serial("begun-is-ignored", SERIAL, &["A", "B"], flawed)
                 .says("a coordinator proposes its own, whatever it finds begun")
                 .purging(sender_is_done, receiver_is_done)
         }),
         Claimed::falls(LINEARIZABLE, 0, || {
             let flawed = |right| Flawed { right, flaw: Flaw::OutbidIsAccepted };
-            serial("outbid-is-accepted", QUORUM, &["A", "B"], flawed)
+            serial("outbid-is-accepted", SERIAL, &["A", "B"], flawed)
                 .says("a replica accepts a ballot that is older than what it has promised")
         }),
         Claimed::falls(LINEARIZABLE, 0, || {
             let flawed = |right| Flawed { right, flaw: Flaw::PromiseForgotten };
-            serial("promise-forgotten", QUORUM, &["A", "B"], flawed)
+            serial("promise-forgotten", SERIAL, &["A", "B"], flawed)
                 .says("a replica forgets in a crash what it has promised and accepted")
-                .crashes(QUORUM.replicas(), 1)
+                .crashes(SERIAL.replicas(), 1)
         }),
         Claimed::falls(LINEARIZABLE, 0, || {
             let flawed = |right| Flawed { right, flaw: Flaw::AnsweredWhenProposed };
-            serial("answered-when-proposed", QUORUM, &["As"], flawed)
+            serial("answered-when-proposed", SERIAL, &["As"], flawed)
                 .says("a change is said to be applied once the first replica has accepted it")
         }),
     ]
@@ -142,6 +148,22 @@ pub(super) fn weakened() -> Vec<Box<dyn Exhibit>> {
         Claimed::falls(REGULAR, 0, || {
             world("sloppy-and-read", SLOPPY, &["A", "r"], |right| right)
                 .says("the same: and so a read at QUORUM misses a write at QUORUM")
+        }),
+        Claimed::falls(REGULAR, 0, || {
+            let local = Setting {
+                replicas: 2,
+                far: 1,
+                read: Level::LocalQuorum,
+                write: Level::LocalQuorum,
+                ..QUORUM
+            };
+            world("two-data-centres", local, &["Ar"], |right| right)
+                .says("one replica in each of two data centres; all at LOCAL_QUORUM, now in one, now in the other")
+        }),
+        Claimed::falls(BESIDE_STAY, 0, || {
+            let last = Setting { conflicts: Conflicts::LastWriterWins, ..BESIDE };
+            beside("last-writer-wins", last, |right| right)
+                .says("the last writer wins: of two writes that did not know each other one is lost")
         }),
         Claimed::falls(VISIBLE, 0, || {
             world("lying-disk", ONE_DOOR, &["A"], |right| right)
@@ -170,7 +192,7 @@ pub(super) fn weakened() -> Vec<Box<dyn Exhibit>> {
                 .rings_late(|timer| *timer != Timer::Expire)
         }),
         Claimed::falls(LINEARIZABLE, 0, || {
-            serial("mixed", QUORUM, &["A", "Pr"], |right| right)
+            serial("mixed", SERIAL, &["A", "Pr"], |right| right)
                 .says("one client sets the key by a transaction, another writes it plainly: the two do not know each other")
                 .purging(sender_is_done, receiver_is_done)
         }),

@@ -32,8 +32,8 @@ pub(super) struct Order {
     pub(super) is_refused: bool,
     /// A call was given up.
     pub(super) is_failed: bool,
-    /// A write was older than one that had returned before it began.
-    pub(super) is_behind: bool,
+    /// A delete was given up: it may have taken effect, and gone.
+    may_be_gone: bool,
 }
 
 /// What was so when the call began.
@@ -121,7 +121,6 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Order {
         match event {
             Event::Wrote { token, .. } => {
                 let stamp = token.of(KEY).stamp;
-                self.is_behind |= stamp < open.acknowledged;
                 self.breaches.note(stamp < open.acknowledged, NEWER_WINS);
                 self.acknowledged = self.acknowledged.max(stamp);
                 match (open.write, stamp) {
@@ -140,7 +139,7 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Order {
                 self.is_found_early |= self.acknowledged < stamp;
                 // A tombstone that went leaves nothing, which is what it says.
                 let says_nothing = |newest: Option<Stamp>| {
-                    stamp.is_none() && newest.is_some() && newest <= open.deleted
+                    stamp.is_none() && newest.is_some() && (self.may_be_gone || newest <= open.deleted)
                 };
                 let is_older = |newest: Option<Stamp>| stamp < newest && !says_nothing(newest);
                 self.breaches.note(is_older(open.acknowledged), REGULAR);
@@ -151,7 +150,10 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Order {
             }
             Event::Transacted { .. } => {}
             Event::Refused { .. } => self.is_refused = true,
-            Event::Failed { .. } => self.is_failed = true,
+            Event::Failed { .. } => {
+                self.is_failed = true;
+                self.may_be_gone |= open.write == Some(None);
+            }
         }
     }
 }
