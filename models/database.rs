@@ -65,6 +65,8 @@ pub const MONOTONIC_READS: &str = "reads of a session do not go back";
 pub const MONOTONIC_WRITES: &str = "writes of a session are in order";
 /// A write is later than what the client has read.
 pub const WRITES_FOLLOW_READS: &str = "writes of a session follow its reads";
+/// The same of a replica: where a tombstone went, nothing older comes.
+pub const SWEPT_STAYS: &str = "nothing comes back to a replica";
 /// A write supersedes what had returned before it began. It is not promised.
 pub const NEWER_WINS: &str = "later writes win";
 
@@ -154,6 +156,12 @@ const SERIAL: Setting = Setting {
     apart: 0,
     patience: Some(1),
     ..QUORUM
+};
+
+/// One ballot.
+const HASTY: Setting = Setting {
+    patience: Some(0),
+    ..SERIAL
 };
 
 /// Tombstones stay.
@@ -493,6 +501,9 @@ fn batches<M: Twin<Database>>(name: &str, make: impl Fn(Database) -> M) -> Model
             has(snapshot, 0, KEY) != has(snapshot, 1, "y") && nobody_waits(&snapshot.clients)
         })
         .crashes(setting.nodes(), 1)
+        // What is sent again is in the network already.
+        .never("ring Retry")
+        .never("ring Deliver")
 }
 
 /// A world of two clients that write without having read.
@@ -531,7 +542,15 @@ fn collecting<M: Twin<Database>>(
 ) -> Model<M> {
     world(name, setting, clients, make)
         .except(MONOTONIC)
+        .except("a read finds a write that has not returned")
         .always_told(DELETED_STAYS, |told| !told.ghost.breaches.of(DELETED_STAYS))
+        .always_of_nodes(SWEPT_STAYS, |nodes| {
+            (nodes.iter().filter_map(|node| node.durable())).all(|disk| {
+                let stamp = disk.table.cell(KEY).stamp();
+                let is_back = |swept| stamp.is_some() && stamp <= swept;
+                !disk.fences.values().any(|fence| is_back(fence.swept))
+            })
+        })
         .sometimes("a tombstone is gone", move |snapshot| {
             snapshot.disks().any(|(_, disk)| disk.fences.values().any(|fence| fence.swept.is_some()))
         })
@@ -707,10 +726,6 @@ fn carrying(name: &str, setting: Setting, clients: &[&str]) -> World<Roaming, Se
     let world = scripts.into_iter().fold(world, World::client).doors(doors);
     guaranteed(world)
         .purging(roaming::sender_is_done, roaming::receiver_is_done)
-        // Of calls whose token has come.
-        .recovers(CALLS_RETURN, ROUNDS, |snapshot| {
-            snapshot.running().all(|(_, state)| state.volatile.database.pending.is_empty())
-        })
         .never("ring Retry")
 }
 
@@ -719,16 +734,29 @@ fn agreed() -> Vec<Box<dyn Exhibit>> {
     let all_come = |world: World<Database, Serial>| {
         world
             .purging(sender_is_done, receiver_is_done)
+            .doors(NodeSet::first(2))
             .sometimes_told("what never returned is seen", |told| told.ghost.finished_for_another())
     };
     vec![
         Claimed::holds(0, 0, move || {
-            all_come(serial("transactions", SERIAL, &["A", "B"], |right| right))
-                .says("two clients set a key if it has nothing, two ballots each")
+            let patient = Setting { patience: Some(0), ..SERIAL };
+            all_come(serial("transactions", patient, &["A", "B"], |right| right))
+                .says("two clients set a key if it has nothing, at two of the replicas; what is outbid is given up")
         }),
         Claimed::holds(0, 0, move || {
-            all_come(serial("serial-reads", SERIAL, &["A", "ss"], |right| right))
-                .says("one client sets a key, another reads it twice by transactions, two ballots each")
+            let patient = Setting { patience: Some(0), ..SERIAL };
+            all_come(serial("serial-reads", patient, &["A", "ss"], |right| right))
+                .says("one client sets a key, another reads it twice by transactions; what is outbid is given up")
+        }),
+        Claimed::holds(0, 0, move || {
+            let patient = Setting { patience: Some(1), ..SERIAL };
+            all_come(serial("transactions-again", patient, &["A", "B"], |right| right))
+                .says("the same as transactions, but what is outbid bids once more")
+        }),
+        Claimed::holds(0, 0, move || {
+            let patient = Setting { patience: Some(1), ..SERIAL };
+            all_come(serial("serial-read-again", patient, &["A", "s"], |right| right))
+                .says("one client sets a key, another reads it by a transaction; what is outbid bids once more")
         }),
         Claimed::holds(0, 0, || {
             carrying("sessions-read", UNHEALED, &["Ar", "rr"])
@@ -739,6 +767,10 @@ fn agreed() -> Vec<Box<dyn Exhibit>> {
             carrying("sessions-write", UNHEALED, &["A<B", "r<C"])
                 .says("the same; one writes twice, by a clock that is set back, one reads and then writes")
                 .symmetric(UNHEALED.replicas())
+                // Of calls whose token has come.
+                .recovers(CALLS_RETURN, ROUNDS, |snapshot| {
+                    snapshot.running().all(|(_, state)| state.volatile.database.pending.is_empty())
+                })
         }),
     ]
 }
@@ -758,6 +790,9 @@ fn healed() -> Vec<Box<dyn Exhibit>> {
                 .says("two writes at ONE, one crash of any node, and nothing but hints, whose time is not over")
                 .purging(sender_is_done, receiver_is_done)
                 .crashes(HINTING.nodes(), 1)
+                // What is sent again is in the network already.
+                .never("ring Retry")
+                .never("ring Deliver")
         }),
         Claimed::holds(0, 0, || {
             let healed = Setting { anti_entropy: true, ..SLOPPY };
@@ -767,15 +802,43 @@ fn healed() -> Vec<Box<dyn Exhibit>> {
                 .rings_late(|timer| !matches!(timer, Timer::Retry(_)))
         }),
         Claimed::holds(0, 0, || {
-            collecting("tombstones", COLLECTING_HERE, &["A-r"], |right| right)
-                .says("two replicas that are themselves called; a value is written and deleted, and the tombstone collected")
+            let setting = COLLECTING_HERE;
+            collecting("tombstones", setting, &["A-r"], |right| right)
+                .says("two replicas, one of them called: it writes, deletes and reads, while they repair and collect")
+                .doors(NodeSet::first(1))
                 .purging(sender_is_done, receiver_is_done)
         }),
         Claimed::holds(0, 0, || {
-            let three = Setting { replicas: 3, ..COLLECTING_HERE };
-            collecting("tombstones-of-three", three, &["A-r"], |right| right)
-                .says("the same of three replicas; one of them is called")
+            let setting = Setting { anti_entropy: false, ..COLLECTING_HERE };
+            collecting("tombstones-unrepaired", setting, &["A-r"], |right| right)
+                .says("the same without anti-entropy")
                 .doors(NodeSet::first(1))
+                .purging(sender_is_done, receiver_is_done)
+        }),
+        Claimed::holds(0, 0, || {
+            let setting = Setting { replicas: 3, anti_entropy: false, ..COLLECTING_HERE };
+            collecting("tombstones-of-three", setting, &["A-"], |right| right)
+                .says("three replicas, one of them called: it writes and deletes, while they collect")
+                .doors(NodeSet::first(1))
+                .purging(sender_is_done, receiver_is_done)
+        }),
+        Claimed::holds(0, 0, || {
+            let setting = Setting { replicas: 3, anti_entropy: false, ..COLLECTING_HERE };
+            collecting("tombstones-of-three-read", setting, &["A-r"], |right| right)
+                .says("the same, and it reads")
+                .doors(NodeSet::first(1))
+                .purging(sender_is_done, receiver_is_done)
+        }),
+        Claimed::holds(0, 0, || {
+            let setting = Setting { replicas: 3, ..COLLECTING_HERE };
+            collecting("tombstones-of-three-repaired", setting, &["A-"], |right| right)
+                .says("three replicas, one of them called: it writes and deletes, while they repair and collect")
+                .doors(NodeSet::first(1))
+                .purging(sender_is_done, receiver_is_done)
+        }),
+        Claimed::holds_deep(4_372_568, 21_583_043, || {
+            collecting("tombstones-of-both", COLLECTING_HERE, &["A-r"], |right| right)
+                .says("the same as tombstones, but either replica may be called")
                 .purging(sender_is_done, receiver_is_done)
         }),
         Claimed::holds(0, 0, || {

@@ -27,7 +27,7 @@
 //!   *calls return*, at most once. *replicas converge*: in the calm, by anti-entropy alone. *begun writes
 //!   arrive*: in the calm, a write whose hint's time is not over comes to all its replicas. *batches are whole in
 //!   the end*: in the calm all of a batch is at its replicas, or none. *writes beside each other stay*: where
-//!   siblings do. *the deleted stays deleted*. With a token, *sessions read their writes*; *reads of a session do not go back*; *writes of a session are in
+//!   siblings do. *the deleted stays deleted*: *nothing comes back to a replica*. With a token, *sessions read their writes*; *reads of a session do not go back*; *writes of a session are in
 //!   order*; *writes of a session follow its reads*. *linearizable*: transactions, if a key is written by nothing else.
 //! - **Assumes.** Disks keep what they acknowledged; nodes crash and restart, and do not lie. Of the network
 //!   and of the failure detector, nothing: a wrong suspicion refuses calls, and no more. Of clocks nothing,

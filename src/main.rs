@@ -267,7 +267,11 @@ fn run_client(arguments: ClientArguments) -> ExitCode {
     };
     match cluster.protocol {
         Protocol::Register => ask_register(&cluster, arguments.question, timeout),
-        Protocol::Raft | Protocol::Store | Protocol::CapCp | Protocol::CapAp => {
+        Protocol::Raft
+        | Protocol::Store
+        | Protocol::CapCp
+        | Protocol::CapAp
+        | Protocol::Database => {
             ask_members(&cluster, &arguments.question, timeout)
         }
     }

@@ -10,11 +10,349 @@ use quorate::database::{
 };
 use quorate::machine::{Input, NodeId};
 use quorate::merkle::keyed::{Place, Shape};
-use quorate_models::database::{mirrored, mirrored_wrongly, obligations, wrong_obligations};
+use quorate_models::database::{
+    BESIDE_STAY, CALLS_RETURN, CONVERGE, DELETED_STAYS, HINTED, LINEARIZABLE, MONOTONIC, MONOTONIC_READS, MONOTONIC_WRITES, NEWER_WINS, ONE_VERSION, PLACEMENT, READ_YOUR_WRITES, REGULAR, SWEPT_STAYS, VISIBLE, WHOLE, WRITES_FOLLOW_READS, mirrored, mirrored_wrongly, obligations, wrong_obligations,
+};
 use quorate_models::laws::{self, Move};
 use quorate_models::testing::{audits, discharges, holds, refutes};
 
-WORLDS
+//BEGIN
+#[test]
+fn promises_hold_in_quorum() {
+    holds("database", "quorum", 0);
+}
+
+#[test]
+fn promises_hold_in_two_writers() {
+    holds("database", "two-writers", 0);
+}
+
+#[test]
+fn promises_hold_in_replicas_coordinate() {
+    holds("database", "replicas-coordinate", 0);
+}
+
+#[test]
+fn promises_hold_in_crash() {
+    holds("database", "crash", 0);
+}
+
+#[test]
+fn promises_hold_in_one_and_all() {
+    holds("database", "one-and-all", 0);
+}
+
+#[test]
+fn promises_hold_in_all_and_one() {
+    holds("database", "all-and-one", 0);
+}
+
+#[test]
+fn promises_hold_in_two_and_two() {
+    holds("database", "two-and-two", 0);
+}
+
+#[test]
+fn promises_hold_in_no_read_repair() {
+    holds("database", "no-read-repair", 0);
+}
+
+#[test]
+fn promises_hold_in_suspicions() {
+    holds("database", "suspicions", 0);
+}
+
+#[test]
+fn promises_hold_in_local_quorum() {
+    holds("database", "local-quorum", 0);
+}
+
+#[test]
+fn promises_hold_in_impatience() {
+    holds("database", "impatience", 0);
+}
+
+#[test]
+fn promises_hold_in_transactions() {
+    holds("database", "transactions", 0);
+}
+
+#[test]
+fn promises_hold_in_serial_reads() {
+    holds("database", "serial-reads", 0);
+}
+
+#[test]
+fn promises_hold_in_transactions_again() {
+    holds("database", "transactions-again", 0);
+}
+
+#[test]
+fn promises_hold_in_serial_read_again() {
+    holds("database", "serial-read-again", 0);
+}
+
+#[test]
+fn promises_hold_in_sessions_read() {
+    holds("database", "sessions-read", 0);
+}
+
+#[test]
+fn promises_hold_in_sessions_write() {
+    holds("database", "sessions-write", 0);
+}
+
+#[test]
+fn promises_hold_in_anti_entropy() {
+    holds("database", "anti-entropy", 0);
+}
+
+#[test]
+fn promises_hold_in_hints() {
+    holds("database", "hints", 0);
+}
+
+#[test]
+fn promises_hold_in_sloppy_healed() {
+    holds("database", "sloppy-healed", 0);
+}
+
+#[test]
+fn promises_hold_in_tombstones() {
+    holds("database", "tombstones", 0);
+}
+
+#[test]
+fn promises_hold_in_tombstones_unrepaired() {
+    holds("database", "tombstones-unrepaired", 0);
+}
+
+#[test]
+fn promises_hold_in_tombstones_of_three() {
+    holds("database", "tombstones-of-three", 0);
+}
+
+#[test]
+fn promises_hold_in_tombstones_of_three_read() {
+    holds("database", "tombstones-of-three-read", 0);
+}
+
+#[test]
+fn promises_hold_in_tombstones_of_three_repaired() {
+    holds("database", "tombstones-of-three-repaired", 0);
+}
+
+#[test]
+fn promises_hold_in_tombstones_of_both() {
+    holds("database", "tombstones-of-both", 4_372_568);
+}
+
+#[test]
+fn promises_hold_in_batches() {
+    holds("database", "batches", 0);
+}
+
+#[test]
+fn promises_hold_in_siblings() {
+    holds("database", "siblings", 0);
+}
+
+#[test]
+fn a_write_is_one_version_falls_when_every_replica_mints() {
+    refutes("database", "every-replica-mints", ONE_VERSION);
+}
+
+#[test]
+fn regular_falls_when_every_replica_mints() {
+    refutes("database", "every-replica-mints-and-loses", REGULAR);
+}
+
+#[test]
+fn only_replicas_have_a_key_falls_when_replicas_spread_it() {
+    refutes("database", "spread-to-everyone", PLACEMENT);
+}
+
+#[test]
+fn calls_return_falls_when_absence_is_no_answer() {
+    refutes("database", "absence-is-no-answer", CALLS_RETURN);
+}
+
+#[test]
+fn regular_falls_with_a_quorum_of_the_present() {
+    refutes("database", "quorum-of-the-present", REGULAR);
+}
+
+#[test]
+fn reads_do_not_go_back_falls_when_repair_follows_the_answer() {
+    refutes("database", "repair-after-the-answer", MONOTONIC);
+}
+
+#[test]
+fn regular_falls_when_a_reply_counts_twice() {
+    refutes("database", "reply-counted-twice", REGULAR);
+}
+
+#[test]
+fn regular_falls_when_stores_are_unconditional() {
+    refutes("database", "unconditional-store", REGULAR);
+}
+
+#[test]
+fn regular_falls_when_names_repeat_after_a_restart() {
+    refutes("database", "incarnation-forgotten", REGULAR);
+}
+
+#[test]
+fn calls_return_falls_without_retries() {
+    refutes("database", "no-retries", CALLS_RETURN);
+}
+
+#[test]
+fn replicas_converge_falls_without_a_tie_break() {
+    refutes("database", "no-tie-break", CONVERGE);
+}
+
+#[test]
+fn begun_writes_arrive_falls_when_hints_wait_for_a_timeout() {
+    refutes("database", "hints-only-on-timeout", HINTED);
+}
+
+#[test]
+fn begun_writes_arrive_falls_when_a_hint_is_forgotten_too_early() {
+    refutes("database", "hint-forgotten-too-early", HINTED);
+}
+
+#[test]
+fn batches_are_whole_in_the_end_falls_when_a_batch_is_not_kept() {
+    refutes("database", "batch-not-kept", WHOLE);
+}
+
+#[test]
+fn the_deleted_stays_deleted_falls_without_tombstones() {
+    refutes("database", "no-tombstones", DELETED_STAYS);
+}
+
+#[test]
+fn the_deleted_stays_deleted_falls_when_tombstones_go_by_time() {
+    refutes("database", "collected-by-time", DELETED_STAYS);
+}
+
+#[test]
+fn the_deleted_stays_deleted_falls_when_tombstones_go_without_a_fence() {
+    refutes("database", "collected-without-fence", DELETED_STAYS);
+}
+
+#[test]
+fn nothing_comes_back_to_a_replica_falls_when_a_fence_is_ignored() {
+    refutes("database", "fence-ignored", SWEPT_STAYS);
+}
+
+#[test]
+fn linearizable_falls_when_a_serial_read_does_not_finish() {
+    refutes("database", "serial-read-does-not-finish", LINEARIZABLE);
+}
+
+#[test]
+fn linearizable_falls_when_what_is_begun_is_ignored() {
+    refutes("database", "begun-is-ignored", LINEARIZABLE);
+}
+
+#[test]
+fn linearizable_falls_when_an_old_ballot_is_accepted() {
+    refutes("database", "outbid-is-accepted", LINEARIZABLE);
+}
+
+#[test]
+fn linearizable_falls_when_a_promise_is_forgotten() {
+    refutes("database", "promise-forgotten", LINEARIZABLE);
+}
+
+#[test]
+fn linearizable_falls_when_one_acceptance_is_enough() {
+    refutes("database", "answered-when-proposed", LINEARIZABLE);
+}
+
+#[test]
+fn reads_do_not_go_back_falls_without_read_repair() {
+    refutes("database", "unrepaired", MONOTONIC);
+}
+
+#[test]
+fn regular_falls_when_quorums_need_not_meet() {
+    refutes("database", "quorum-and-one", REGULAR);
+}
+
+#[test]
+fn acknowledged_writes_are_visible_falls_with_a_sloppy_quorum() {
+    refutes("database", "sloppy", VISIBLE);
+}
+
+#[test]
+fn regular_falls_with_a_sloppy_quorum() {
+    refutes("database", "sloppy-and-read", REGULAR);
+}
+
+#[test]
+fn regular_falls_between_two_data_centres() {
+    refutes("database", "two-data-centres", REGULAR);
+}
+
+#[test]
+fn writes_beside_each_other_stay_falls_when_the_last_writer_wins() {
+    refutes("database", "last-writer-wins", BESIDE_STAY);
+}
+
+#[test]
+fn acknowledged_writes_are_visible_falls_when_the_disk_lies() {
+    refutes("database", "lying-disk", VISIBLE);
+}
+
+#[test]
+fn later_writes_win_falls_when_a_clock_is_slow() {
+    refutes("database", "slow-clock", NEWER_WINS);
+}
+
+#[test]
+fn replicas_converge_falls_with_the_textbooks_healing() {
+    refutes("database", "textbooks-healing", CONVERGE);
+}
+
+#[test]
+fn replicas_converge_falls_with_read_repair_alone() {
+    refutes("database", "read-repair-alone", CONVERGE);
+}
+
+#[test]
+fn replicas_converge_falls_with_hints_alone() {
+    refutes("database", "hints-alone", CONVERGE);
+}
+
+#[test]
+fn linearizable_falls_when_plain_writes_are_mixed_in() {
+    refutes("database", "mixed", LINEARIZABLE);
+}
+
+#[test]
+fn sessions_read_their_writes_falls_without_a_token() {
+    refutes("database", "no-token-for-writes", READ_YOUR_WRITES);
+}
+
+#[test]
+fn reads_of_a_session_do_not_go_back_falls_without_a_token() {
+    refutes("database", "no-token-for-reads", MONOTONIC_READS);
+}
+
+#[test]
+fn writes_of_a_session_are_in_order_falls_without_a_token() {
+    refutes("database", "no-token-between-writes", MONOTONIC_WRITES);
+}
+
+#[test]
+fn writes_of_a_session_follow_its_reads_falls_without_a_token() {
+    refutes("database", "no-token-after-reads", WRITES_FOLLOW_READS);
+}
+
+//END
 
 #[test]
 fn dead_messages_are_dead() {

@@ -141,6 +141,15 @@ pub(super) fn receiver_is_done<M: Twin<Database>>(letter: &Letter<Message>, to: 
     }
 }
 
+/// The same of a replica that keeps no promise: with a ballot it is never done.
+pub(super) fn receiver_is_done_but_with_ballots<M: Twin<Database>>(
+    letter: &Letter<Message>,
+    to: &Node<M>,
+) -> bool {
+    let is_ballot = matches!(letter.message, Message::Prepare { .. } | Message::Propose { .. });
+    !is_ballot && receiver_is_done(letter, to)
+}
+
 /// True if the coordinator, in this ballot, still waits for what the letter asks or answers: for the other end
 /// of it.
 fn awaits_in_ballot<M: Twin<Database>>(

@@ -3,12 +3,12 @@
 use quorate::data::NodeSet;
 use quorate::database::{Conflicts, Level, Timer};
 
-use super::dead::{receiver_is_done, sender_is_done};
+use super::dead::{receiver_is_done, receiver_is_done_but_with_ballots, sender_is_done};
 use super::flaws::{Flaw, Flawed};
 use super::{
-    BESIDE, BESIDE_STAY, CALLS_RETURN, COLLECTING_TWO, CONVERGE, DELETED_STAYS, HEALED, HINTED, HINTING,
+    BESIDE, BESIDE_STAY, CALLS_RETURN, COLLECTING_HERE, COLLECTING_TWO, CONVERGE, DELETED_STAYS, HASTY, HEALED, HINTED, HINTING,
     KEEPING, LINEARIZABLE, MONOTONIC, MONOTONIC_READS, MONOTONIC_WRITES, NEWER_WINS, ONE_DOOR, ONE_VERSION,
-    PLACEMENT, QUORUM, READ_REPAIR_ALONE, READ_YOUR_WRITES, REGULAR, SERIAL, SLOPPY, Setting, UNHEALED,
+    PLACEMENT, QUORUM, READ_REPAIR_ALONE, READ_YOUR_WRITES, REGULAR, SERIAL, SLOPPY, SWEPT_STAYS, Setting, UNHEALED,
     UNREPAIRED, VISIBLE, WHOLE, WRITES_FOLLOW_READS, batches, beside, collecting, flawed, healing, hinted, serial, sessions, world,
 };
 use crate::catalogue::{Claimed, Exhibit};
@@ -94,30 +94,46 @@ pub(super) fn flaws() -> Vec<Box<dyn Exhibit>> {
         }),
         Claimed::falls(DELETED_STAYS, 0, || {
             let flawed = |right| Flawed { right, flaw: Flaw::CollectedWithoutFence };
-            collecting("collected-without-fence", COLLECTING_TWO, &["A-r"], flawed)
+            let setting = Setting { anti_entropy: false, ..COLLECTING_HERE };
+            collecting("collected-without-fence", setting, &["A-r"], flawed)
                 .says("tombstones go when all replicas have the same, but an older write is still under way")
+                .doors(NodeSet::first(1))
+        }),
+        Claimed::falls(SWEPT_STAYS, 0, || {
+            let flawed = |right| Flawed { right, flaw: Flaw::FenceIgnored };
+            let setting = Setting { anti_entropy: false, ..COLLECTING_HERE };
+            collecting("fence-ignored", setting, &["A-"], flawed)
+                .says("a replica takes what is older than its fence: a hint, or a write that was long under way")
+                .doors(NodeSet::first(1))
         }),
         Claimed::falls(LINEARIZABLE, 0, || {
             let flawed = |right| Flawed { right, flaw: Flaw::SerialReadDoesNotFinish };
             serial("serial-read-does-not-finish", SERIAL, &["A", "ss"], flawed)
                 .says("a serial read does not finish what it finds begun")
+                .doors(NodeSet::first(2))
+                .purging(sender_is_done, receiver_is_done)
         }),
         Claimed::falls(LINEARIZABLE, 0, || {
             let flawed = |right| Flawed { right, flaw: Flaw::BegunIsIgnored };
-            serial("begun-is-ignored", SERIAL, &["A", "B"], flawed)
+            serial("begun-is-ignored", HASTY, &["A", "B"], flawed)
                 .says("a coordinator proposes its own, whatever it finds begun")
+                .doors(NodeSet::first(2))
                 .purging(sender_is_done, receiver_is_done)
         }),
         Claimed::falls(LINEARIZABLE, 0, || {
             let flawed = |right| Flawed { right, flaw: Flaw::OutbidIsAccepted };
-            serial("outbid-is-accepted", SERIAL, &["A", "B"], flawed)
+            serial("outbid-is-accepted", HASTY, &["A", "B"], flawed)
                 .says("a replica accepts a ballot that is older than what it has promised")
+                .doors(NodeSet::first(2))
+                .purging(sender_is_done, receiver_is_done_but_with_ballots)
         }),
         Claimed::falls(LINEARIZABLE, 0, || {
             let flawed = |right| Flawed { right, flaw: Flaw::PromiseForgotten };
-            serial("promise-forgotten", SERIAL, &["A", "B"], flawed)
+            serial("promise-forgotten", HASTY, &["A", "B"], flawed)
                 .says("a replica forgets in a crash what it has promised and accepted")
-                .crashes(SERIAL.replicas(), 1)
+                .doors(NodeSet::first(2))
+                .purging(sender_is_done, receiver_is_done_but_with_ballots)
+                .crashes(SERIAL.replicas().difference(NodeSet::first(2)), 1)
         }),
         Claimed::falls(LINEARIZABLE, 0, || {
             let flawed = |right| Flawed { right, flaw: Flaw::AnsweredWhenProposed };

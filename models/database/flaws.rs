@@ -59,6 +59,8 @@ pub(super) enum Flaw {
     CollectedByTime,
     /// Tombstones go when all replicas are equal, fenced or not.
     CollectedWithoutFence,
+    /// A replica takes from coordinators what is older than its fence.
+    FenceIgnored,
     /// A read by a transaction does not finish what it finds begun.
     SerialReadDoesNotFinish,
     /// A coordinator proposes its own change, whatever it finds begun.
@@ -200,6 +202,14 @@ impl Flawed {
             (Flaw::StoreUnconditionally, Message::Write { operation, writes }) => {
                 let operation = *operation;
                 table.cells.extend(writes.drain(..));
+                out.send(from, Message::Written { operation });
+                return None;
+            }
+            (Flaw::FenceIgnored, Message::Write { operation, writes }) => {
+                for (key, cell) in writes.iter() {
+                    table.keep(key, cell);
+                }
+                let operation = *operation;
                 out.send(from, Message::Written { operation });
                 return None;
             }

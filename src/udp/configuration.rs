@@ -29,6 +29,7 @@ use super::port::MEMBERS_MAX;
 use super::served::Served;
 use super::std;
 use crate::data::NodeSet;
+use crate::database::Database;
 use crate::machine::NodeId;
 use crate::quorum::{QuorumError, Quorums};
 use crate::raft::Raft;
@@ -52,16 +53,19 @@ pub enum Protocol {
     CapCp,
     /// The CAP store, available.
     CapAp,
+    /// The database.
+    Database,
 }
 
 impl Protocol {
     /// All of them, that of who does not say first.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Register,
         Self::Raft,
         Self::Store,
         Self::CapCp,
         Self::CapAp,
+        Self::Database,
     ];
 
     /// The protocol of this name.
@@ -84,6 +88,7 @@ impl Protocol {
             Self::Store => Store::NAME,
             Self::CapCp => "cap-cp",
             Self::CapAp => "cap-ap",
+            Self::Database => Database::NAME,
         }
     }
 }

@@ -18,6 +18,7 @@ use super::resp::Value;
 use super::served::Served;
 use super::{random, std};
 use crate::cap::Cap;
+use crate::database::Database;
 use crate::machine::NodeId;
 use crate::raft::Raft;
 use crate::register::Register;
@@ -105,6 +106,7 @@ pub fn serve(
         Protocol::Register => run::<Register>(&cluster, &place, start, chaos, stop),
         Protocol::Raft => run::<Raft>(&cluster, &place, start, chaos, stop),
         Protocol::Store => run::<Store>(&cluster, &place, start, chaos, stop),
+        Protocol::Database => run::<Database>(&cluster, &place, start, chaos, stop),
         Protocol::CapCp | Protocol::CapAp => run::<Cap>(&cluster, &place, start, chaos, stop),
     }
 }

@@ -12,6 +12,7 @@ use super::configuration::Cluster;
 use crate::machine::{Machine, NodeId, State};
 
 mod cap;
+mod database;
 mod raft;
 mod register;
 mod store;

@@ -27,6 +27,7 @@ use std::time::Instant;
 use std::{env, fs, process, thread};
 
 mod cap;
+mod database;
 mod raft;
 mod register;
 mod store;
@@ -111,7 +112,7 @@ pub fn demo(protocol: Protocol, executable: &Path) -> Result<(), DemoError> {
             .map_err(|error| DemoError::System("make a directory".into(), error))?;
         Ok(Stage {
             executable,
-            cluster: settings(protocol, 3)?
+            cluster: settings(protocol, size(protocol))?
                 .cluster()
                 .map_err(DemoError::Configuration)?,
             directory: place,
@@ -124,6 +125,7 @@ pub fn demo(protocol: Protocol, executable: &Path) -> Result<(), DemoError> {
         Protocol::Register => register::show(&mut stage(protocol, root)?),
         Protocol::Raft => raft::show(&mut stage(protocol, root)?),
         Protocol::Store => store::show(&mut stage(protocol, root)?),
+        Protocol::Database => database::show(&mut stage(protocol, root)?),
         Protocol::CapCp | Protocol::CapAp => cap::show(
             &mut stage(Protocol::CapCp, root.join("cp"))?,
             &mut stage(Protocol::CapAp, root.join("ap"))?,
@@ -136,6 +138,18 @@ pub fn demo(protocol: Protocol, executable: &Path) -> Result<(), DemoError> {
     outcome?;
     say("\nThat is what it was to show. `quorate serve --help` is how to run your own.");
     Ok(())
+}
+
+/// How many members there are.
+fn size(protocol: Protocol) -> u64 {
+    match protocol {
+        Protocol::Database => 5,
+        Protocol::Register
+        | Protocol::Raft
+        | Protocol::Store
+        | Protocol::CapCp
+        | Protocol::CapAp => 3,
+    }
 }
 
 /// A cluster of processes.

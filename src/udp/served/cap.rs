@@ -21,7 +21,11 @@ impl Served for Cap {
         let setting = match cluster.protocol {
             Protocol::CapAp => Setting::AP,
             // Whatever is not said to be available is consistent.
-            Protocol::CapCp | Protocol::Register | Protocol::Raft | Protocol::Store => Setting::CP,
+            Protocol::CapCp
+            | Protocol::Register
+            | Protocol::Raft
+            | Protocol::Store
+            | Protocol::Database => Setting::CP,
         };
         (cluster.quorums.members(), setting)
     }
