@@ -40,6 +40,8 @@ pub const ONE_LOCK: &str = "one lock per key";
 pub const ONE_ORDER: &str = "one order";
 /// In the calm, with every node up, every participant decides, and nothing stays locked.
 pub const RECOVERY: &str = "recovery";
+/// On every fair run every participant decides, and nothing stays locked.
+pub const TERMINATION: &str = "termination";
 /// In the calm, every call at a live node returns.
 pub const CALLS_RETURN: &str = "calls return";
 
@@ -264,13 +266,17 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
     vec![
         Claimed::holds(1_573, 7_361, || {
             right("calm", THREE, &["A"], 0)
+                .eventually(TERMINATION, everything_is_settled)
                 .says("three participants and a coordinator apart; one transaction")
         }),
         Claimed::holds(14_123, 71_240, || {
-            right("crash", THREE, &["A"], 1).says("the same, and one crash of any")
+            right("crash", THREE, &["A"], 1)
+                .eventually(TERMINATION, everything_is_settled)
+                .says("the same, and one crash of any")
         }),
         Claimed::holds(55_055, 290_247, || {
             right("cut", THREE, &["A"], 0)
+                .eventually(TERMINATION, everything_is_settled)
                 .says("the same, and one cut of any shape")
                 .cuts(Cut::all(4), 1)
         }),
@@ -416,6 +422,13 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
             flawed(Flaw::NoInquiry, "no-inquiry", TWO, &["A"], 0)
                 .says("a participant in doubt does not ask")
         }),
+        Claimed::falls(TERMINATION, 9, || {
+            flawed(Flaw::NoInquiry, "in-doubt-for-ever", TWO, &["A"], 1)
+                .eventually(TERMINATION, everything_is_settled)
+                .says(
+                    "the same, and the coordinator forgets in a crash that there was a transaction",
+                )
+        }),
         Claimed::falls(CALLS_RETURN, 1, || {
             flawed(Flaw::NoRetries, "no-retries", TWO, &["A"], 0)
                 .says("the question to vote is sent once, and waited for without end")
@@ -429,6 +442,11 @@ fn weakened() -> Vec<Box<dyn Exhibit>> {
         Claimed::falls(AC5, 5, || {
             crash_stop("coordinator-stays-dead")
                 .says("every participant has voted yes, and the coordinator crashes for good")
+        }),
+        Claimed::falls(TERMINATION, 9, || {
+            crash_stop("blocked-for-ever")
+                .eventually(TERMINATION, no_survivor_is_in_doubt)
+                .says("the coordinator crashes for good when all have voted yes: whatever survivors do, they stay in doubt")
         }),
         Claimed::falls(AC1, 9, || {
             world("lying-disk", TWO, &["A"], 1, |right| right)

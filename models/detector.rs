@@ -166,6 +166,15 @@ const PATIENT: Setting = Setting {
     ..THREE
 };
 
+/// Chandra and Toueg's model as it is among the TLA+ examples (`detector_chan96`): N = 3, T = 1, d0 = 2,
+/// a heartbeat every second tick, Δ = Φ = 1. Its page says that TLC takes more than two hours. There a
+/// process looks at its timeouts every third tick; here when they are over.
+const PUBLISHED: Setting = Setting {
+    timeout: 2,
+    delay_max: 1,
+    ..THREE
+};
+
 impl Setting {
     /// From n1 on: n0 is where they all are.
     fn members(self) -> NodeSet {
@@ -261,6 +270,13 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
             right("three", THREE).except(REVOKED).says(
                 "three nodes of which one may crash: a heartbeat in two ticks, messages that take \
                  one or two, and a first timeout of three",
+            )
+        }),
+        Claimed::holds(0, 0, || {
+            right("published", PUBLISHED).says(
+                "the numbers at which TLC is said to take more than two hours: three nodes of which \
+                 one may crash, a heartbeat in two ticks that arrives within one, a first timeout of \
+                 two",
             )
         }),
         Claimed::holds(11_990, 33_862, || {

@@ -61,6 +61,11 @@ pub fn svg<M: Machine, G: Ghost<M>>(world: &World<M, G>, steps: &Steps<M, G>) ->
             picture.fall(promise, above);
         }
     }
+    if world.promises().iter().any(|p| p.kind == Kind::Eventually)
+        && let Some(number) = story::again(steps)
+    {
+        picture.again(number);
+    }
     let width = width(world);
     let height = picture.y + 24;
     format!(
@@ -81,9 +86,17 @@ fn first_fall<M: Machine, G: Ghost<M>>(
         let broken = world
             .promises()
             .iter()
-            .find(|promise| promise.kind != Kind::Sometimes && !world.is_met(promise, state));
+            .find(|promise| falls_in_states(promise.kind) && !world.is_met(promise, state));
         broken.map(|promise| (at, promise.name))
     })
+}
+
+/// True if it is states that break such a promise.
+fn falls_in_states(kind: Kind) -> bool {
+    match kind {
+        Kind::Always | Kind::Recovers { .. } => true,
+        Kind::Sometimes | Kind::Eventually => false,
+    }
 }
 
 fn width<M: Machine, G: Ghost<M>>(world: &World<M, G>) -> usize {
@@ -282,6 +295,13 @@ impl<M: Machine, G: Ghost<M>> Picture<'_, M, G> {
     }
 
     /// Marks the last step: the promise is broken from here on.
+    fn again(&mut self, number: usize) {
+        self.y += LINE;
+        let words = format!("and from step {number} on again, for ever");
+        self.text(34, self.y, "start", BAD, &words, width(self.world));
+        self.y += PAD;
+    }
+
     fn fall(&mut self, promise: &str, above: usize) {
         let width = width(self.world);
         self.y += LINE;

@@ -28,6 +28,7 @@ mod checker;
 mod contents;
 mod coverage;
 mod crew;
+mod cycles;
 mod expand;
 mod hosts;
 mod intern;
@@ -443,8 +444,9 @@ fn try_search(
             "states that waited on disk cannot be read, so there is no verdict: {error}"
         ));
     }
-    let elapsed = search.started.elapsed();
-    Ok(search.part().found(&mut search.space, elapsed))
+    Ok(search
+        .part()
+        .found(&mut search.space, search.started, options))
 }
 
 /// For those who do not care how far a search is.
@@ -484,7 +486,24 @@ impl Part {
         self
     }
 
-    fn found(self, space: &mut Space<'_>, elapsed: Duration) -> Found {
+    /// What is to be said of all of it. Those promises that are about runs are looked at here, if
+    /// every state was.
+    fn found(mut self, space: &mut Space<'_>, started: Instant, options: Options) -> Found {
+        let mut lassos = vec![None; self.settled.len()];
+        let kinds: Vec<Kind> = space
+            .rules
+            .pledges
+            .iter()
+            .map(|pledge| pledge.kind)
+            .collect();
+        for (at, kind) in kinds.iter().enumerate() {
+            let is_over = options.stop == Stop::AtViolation && self.is_violated(&kinds);
+            if *kind == Kind::Eventually && self.waiting == 0 && !is_over {
+                lassos[at] = cycles::lasso(space, at);
+                self.settled[at] = lassos[at].as_ref().map(Vec::len);
+            }
+        }
+        let elapsed = started.elapsed();
         let findings: Vec<Finding> = (space.rules.pledges.iter().zip(&self.settled))
             .map(|(pledge, settled)| Finding {
                 promise: pledge.name,
@@ -522,8 +541,17 @@ impl Part {
                 (None, _, cut_off, waiting) => Verdict::Bounded { cut_off, waiting },
             },
             findings,
-            story: broken.map(|(steps, at)| story(space, at, steps)),
+            story: broken.map(|(steps, at)| match lassos.swap_remove(at) {
+                Some(lasso) => lasso,
+                None => story(space, at, steps),
+            }),
         }
+    }
+
+    /// True if a promise was broken.
+    fn is_violated(&self, kinds: &[Kind]) -> bool {
+        let mut settled = self.settled.iter().zip(kinds);
+        settled.any(|(settled, kind)| settled.is_some() && *kind != Kind::Sometimes)
     }
 }
 
@@ -766,6 +794,10 @@ pub fn example<M: Machine, G: Ghost<M>>(
     promise: &str,
 ) -> Option<Vec<Action<M>>> {
     let at = (world.promises().iter()).position(|other| other.name == promise)?;
+    if world.promises()[at].kind == Kind::Eventually {
+        let lasso = cycles::lasso(&mut Space::new(world), at)?;
+        return Some(actions(world, &lasso));
+    }
     let mut search = Search::new(world, Options::default());
     search.judge = Judge::new(&search.space.rules, |other| other == at);
     search.run(&mut unwatched);
@@ -854,9 +886,9 @@ fn retrace(space: &mut Space<'_>, mirrors: &mut Option<Mirrors>, keys: &[u64]) -
     let mut path = Vec::with_capacity(keys.len());
     for wanted in keys {
         let offers = space.offers(&path);
-        let leads_on = offers.iter().position(|offer| {
+        let leads_on = offers.iter().position(|(_, next)| {
             let known = |(row, print): &(Vec<u32>, u64)| key(space, mirrors, row, *print);
-            offer.as_ref().map(known) == Some(*wanted)
+            next.as_ref().map(known) == Some(*wanted)
         });
         path.push(leads_on.expect("a path that was walked once can be walked again"));
     }

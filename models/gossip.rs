@@ -540,6 +540,27 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
             one_door(right("three-delete", THREE, &["-"], 0))
                 .says("three nodes that pull; one client deletes at the first")
         }),
+        Claimed::holds_deep(0, 0, || {
+            one_door(right("three-crash", THREE, &["A"], 1))
+                .crashes(NodeSet::first(2), 1)
+                .says(
+                    "three nodes that pull, and one crash, of the first or of one of the other two, \
+                     which are alike; one client puts at the first",
+                )
+        }),
+        Claimed::holds_deep(0, 0, || {
+            one_door(right("three-cut", THREE, &["A"], 0))
+                .says(
+                    "three nodes that pull, of which the first is cut off once, before its client \
+                     puts or after",
+                )
+                .cuts(vec![Cut::Isolate(NodeId(0))], 1)
+        }),
+        Claimed::holds_deep(0, 0, || {
+            right("three-two-writers", THREE, &["A", "B"], 0)
+                .doors(NodeSet::first(2))
+                .says("three nodes that pull; two clients put, each at one of two")
+        }),
         Claimed::holds(277_722, 1_804_635, || {
             right("two", TWO, &["A-", "B"], 0)
                 .says("two nodes that pull; the last writer wins; two clients put, one deletes")
@@ -585,7 +606,7 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
     vec![
         Claimed::falls(SAME_STATE, 5, || {
             flawed(Flaw::NoTieBreak, "no-tie-break", TWO, &["A", "B"], 0)
-                .says("of two writes of one time the one that is there stays, as in the textbook")
+                .says("of two writes of one time the one that is there stays, as in the textbook: n0 goes on showing A, and n1 B")
         }),
         Claimed::falls(SAME_STATE, 8, || {
             flawed(
@@ -595,11 +616,12 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
                 &["A", "B"],
                 0,
             )
-            .says("of two writes of one time the one that comes wins")
+            .says("of two writes of one time the one that comes wins: n0 and n1 exchange values, and agree on none")
         }),
         Claimed::falls(NOTHING_LOST, 5, || {
-            flawed(Flaw::ArrivalWins, "arrival-wins", TWO, &["A", "B"], 0)
-                .says("what comes last wins, whatever its time")
+            flawed(Flaw::ArrivalWins, "arrival-wins", TWO, &["A", "B"], 0).says(
+                "what comes last wins, whatever its time: B, which is later, is nowhere any more",
+            )
         }),
         Claimed::falls(NOTHING_LOST, 5, || {
             flawed(
@@ -609,7 +631,7 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
                 &["a", "b"],
                 0,
             )
-            .says("siblings: what comes last replaces what is there, read or not")
+            .says("siblings: what comes last replaces what is there, read or not: a is nowhere any more")
         }),
         Claimed::falls(EFFECTS_WIN, 6, || {
             flawed(
@@ -623,11 +645,11 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
         }),
         Claimed::falls(NO_RESURRECTION, 5, || {
             flawed(Flaw::NoTombstones, "no-tombstones", TWO, &["A-"], 0)
-                .says("a delete takes the key out and leaves nothing, as in the textbook")
+                .says("a delete takes the key out and leaves nothing, as in the textbook: n0 is given all that n1 has, and goes on showing A")
         }),
         Claimed::falls(NO_RESURRECTION, 8, || {
             flawed(Flaw::CollectsAlone, "collects-alone", TWO, &["A-"], 0)
-                .says("a tombstone goes when its own node has seen all writes before it")
+                .says("a tombstone goes when its own node has seen all writes before it: n0 never hears of the delete, and goes on showing A")
         }),
         Claimed::falls(NO_RESURRECTION, 13, || {
             one_door(flawed(
@@ -637,7 +659,7 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
                 &["A-"],
                 0,
             ))
-            .says("a tombstone goes when one other node turns out to have it, and not every other")
+            .says("a tombstone goes when one other node turns out to have it, and not every other: n2 never hears of the delete, and goes on showing A")
         }),
         Claimed::falls(NO_RESURRECTION, 10, || {
             flawed(Flaw::TakesLateCopies, "takes-late-copies", TWO, &["A-"], 0).says(
@@ -652,7 +674,7 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
                 &["A-"],
                 1,
             )
-            .says("values are on the disk, tombstones are not")
+            .says("values are on the disk, tombstones are not: n1 forgets the delete, and n0 goes on showing A")
         }),
         Claimed::falls(NOT_BACK, 4, || {
             flawed(Flaw::NothingKept, "nothing-kept", TWO, &["A?"], 1)
@@ -663,8 +685,9 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
                 batch_max: 1,
                 ..siblings(2, Exchange::Pull)
             };
-            flawed(Flaw::PartForAll, "part-for-all", small, &["ab"], 0)
-                .says("siblings: the first part of an answer is taken for all of it")
+            flawed(Flaw::PartForAll, "part-for-all", small, &["ab"], 0).says(
+                "siblings: the first part of an answer is taken for all of it: n0 is never given b",
+            )
         }),
         Claimed::falls(AT_ONCE, 1, || {
             flawed(
@@ -674,7 +697,7 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
                 &["A"],
                 0,
             )
-            .says("a node answers once it has heard from a majority")
+            .says("a node answers once it has heard from a majority: until then its client waits")
         }),
     ]
 }

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use quorate::udp::configuration::Protocol as Served;
 use quorate_models::catalogue::{Claim, Count, Depth, Exhibit, How, Protocol, Report, protocols};
+use quorate_models::cluster::{self, Plan, Sabotage};
 use quorate_models::engine::{Crew, Hosts, Options, Progress, unwatched};
-use quorate_models::matrix;
 use quorate_models::simulate::Walks;
+use quorate_models::{matrix, recordings};
 
 /// Checks quorate's protocols in every state of their worlds, and shows what breaks them.
 #[derive(Parser)]
@@ -116,6 +118,42 @@ enum Command {
         /// How many steps each takes at most.
         #[arg(long, default_value_t = 200)]
         steps: usize,
+    },
+    /// Runs clusters of the deployed adapter in a simulator: a storm, then a calm, then a verdict.
+    /// With --sabotages, instead: how many seeds catch each adapter that gets one thing wrong.
+    Cluster {
+        /// Which protocols, as in `quorate serve --protocol`; all if none is named.
+        protocols: Vec<String>,
+        /// How many seeds.
+        #[arg(long, default_value_t = 1_000)]
+        seeds: u64,
+        /// The first of them.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Tell what happens, with a single seed.
+        #[arg(long)]
+        log: bool,
+        /// What is wrong with the adapter.
+        #[arg(long, conflicts_with = "sabotages")]
+        sabotage: Option<String>,
+        /// Try them all.
+        #[arg(long)]
+        sabotages: bool,
+    },
+    /// Runs what nodes recorded through their machines, which must say the same again.
+    Replay {
+        /// Files that `quorate serve --record` wrote.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Replays the recordings of all nodes of a cluster, and judges what its clients were told.
+    Judge {
+        /// Files that `quorate serve --record` wrote, of every boot of every node.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// How much the clocks of the nodes' machines may differ, in microseconds; 0 on one machine.
+        #[arg(long, default_value_t = 0)]
+        clock_error: u64,
     },
     /// Opens stateright's Explorer, at the counterexample if there is one.
     Explore {
@@ -226,6 +264,31 @@ fn main() -> ExitCode {
         } => {
             let walks = Walks { seed, walks, steps };
             walk(&protocol, world.or(flaw).as_deref(), walks)
+        }
+        Command::Cluster {
+            protocols,
+            seeds,
+            from,
+            log,
+            sabotage,
+            sabotages,
+        } => {
+            let seeds = from..from.saturating_add(seeds);
+            if sabotages {
+                println!("{}", cluster::sabotages(&seeds));
+                Ok(ExitCode::SUCCESS)
+            } else {
+                weather(&protocols, seeds, log, sabotage.as_deref())
+            }
+        }
+        Command::Replay { files } => (files.iter())
+            .try_for_each(|file| recordings::replay(file).map(|told| println!("{told}")))
+            .map(|()| ExitCode::SUCCESS),
+        Command::Judge { files, clock_error } => {
+            recordings::judge(&files, clock_error).map(|told| {
+                println!("{told}");
+                ExitCode::SUCCESS
+            })
         }
         Command::Explore {
             protocol,
@@ -615,6 +678,66 @@ fn walk(protocol: &str, name: Option<&str>, walks: Walks) -> Result<ExitCode, St
     }
     println!("no promise was broken, which proves nothing");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs each protocol's cluster once for each seed.
+fn weather(
+    names: &[String],
+    seeds: Range<u64>,
+    log: bool,
+    sabotage: Option<&str>,
+) -> Result<ExitCode, String> {
+    let sabotage = match sabotage {
+        None => None,
+        Some(name) => Some(
+            *(Sabotage::ALL.iter())
+                .find(|sabotage| sabotage.name() == name)
+                .ok_or_else(|| {
+                    let all = Sabotage::ALL.map(Sabotage::name).join(", ");
+                    format!("there is no sabotage {name}: choose one of {all}")
+                })?,
+        ),
+    };
+    let mut protocols = Vec::new();
+    for name in names {
+        let found = cluster::SIMULATED.iter().find(|it| it.name() == name);
+        protocols.push(*found.ok_or_else(|| {
+            let all = cluster::SIMULATED.map(Served::name).join(", ");
+            format!("{name} is not simulated: choose of {all}")
+        })?);
+    }
+    if protocols.is_empty() {
+        protocols.extend(cluster::SIMULATED);
+    }
+    let mut status = ExitCode::SUCCESS;
+    for protocol in protocols {
+        let report = cluster::storms(protocol, seeds.clone(), sabotage);
+        println!(
+            "{}: {} runs, {} broke something",
+            protocol.name(),
+            report.runs,
+            report.broken.len()
+        );
+        let counts = report
+            .tally
+            .counts()
+            .map(|(what, count)| format!("{count} {what}"));
+        println!("  {}", counts.collect::<Vec<_>>().join(", "));
+        if let Some((seed, violation)) = report.broken.first() {
+            println!("  seed {seed}: {violation}");
+            status = ExitCode::from(1);
+        }
+        if log && report.runs == 1 {
+            let outcome = cluster::run(Plan {
+                protocol,
+                seed: seeds.start,
+                sabotage,
+                log,
+            });
+            println!("{}", outcome.log.join("\n"));
+        }
+    }
+    Ok(status)
 }
 
 /// The world or flaw of this name, or the first world.

@@ -21,6 +21,13 @@ pub enum Kind {
         /// How many.
         rounds: u32,
     },
+    /// Liveness of runs: on every run that is weakly fair, the goal is reached, and reached again
+    /// whenever it was left.
+    ///
+    /// Weakly fair: a message that could arrive and would change something, an armed alarm, a restart, a
+    /// client's next call and the healing of a cut are not put off for ever while they are possible all
+    /// the time. What the adversary does beyond that it may do or not.
+    Eventually,
 }
 
 /// What was told, and how far clients and the adversary are: all of a state but its nodes and its
@@ -143,13 +150,18 @@ pub(crate) fn properties<W: Promising>(promises: &[(&'static str, Kind)]) -> Vec
         places.len()
     );
     let properties = promises.iter().zip(places);
-    let properties = properties.map(|((name, kind), condition)| Property {
-        expectation: match kind {
+    let properties = properties.filter_map(|((name, kind), condition)| {
+        let expectation = match kind {
             Kind::Always | Kind::Recovers { .. } => Expectation::Always,
             Kind::Sometimes => Expectation::Sometimes,
-        },
-        name,
-        condition,
+            // stateright's own `eventually` misses cycles.
+            Kind::Eventually => return None,
+        };
+        Some(Property {
+            expectation,
+            name,
+            condition,
+        })
     });
     properties.collect()
 }

@@ -10,10 +10,10 @@
 //! where nobody may be elected any more: there it is excused, and said so.
 
 use quorate::data::NodeSet;
-use quorate::machine::NodeId;
+use quorate::machine::{Machine, NodeId};
 use quorate::raft::{
-    Call, Elections, FirstEntry, Index, Leadership, Log, Operation, Position, Raft, Reads, Role,
-    Session, Term,
+    Call, Changes, Durable, Elections, FirstEntry, Flow, Index, Leadership, Log, Membership,
+    Operation, Position, Raft, Reads, Role, Session, Snapshots, Term,
 };
 
 use crate::catalogue::{Claimed, Exhibit, Protocol};
@@ -26,7 +26,10 @@ use crate::world::World;
 
 mod bounded;
 mod dead;
+mod extended;
 mod flaws;
+mod hasty;
+mod leased;
 mod past;
 
 pub use bounded::{Bounded, LastTerm};
@@ -54,6 +57,12 @@ pub const OWN_TERM: &str = "only entries of its own term are counted";
 pub const LINEARIZABLE: &str = "linearizable";
 /// In the calm, a leader is elected and commits what is in its log.
 pub const A_LEADER_COMMITS: &str = "a leader commits";
+/// What a running node has applied is what the committed entries make, sessions too.
+pub const STORES: &str = "stores are what the log makes";
+/// No two nodes that could be elected have majorities that do not meet.
+pub const SECOND_MAJORITY: &str = "no second majority";
+/// In the calm, a leader that hands over has done so, or leads on.
+pub const TRANSFER_ENDS: &str = "a transfer ends";
 
 const TWO_LEADERS: &str = "two leaders of different terms at once";
 const COMMITTED: &str = "an entry is committed";
@@ -71,6 +80,13 @@ struct Cluster {
     reads: Reads,
     batch: u32,
     crashes: u32,
+    /// How many nodes there are beside, who may become members.
+    spares: usize,
+    flow: Flow,
+    snapshots: Snapshots,
+    changes: Changes,
+    /// Whose election alarms ring.
+    candidates: NodeSet,
 }
 
 const THREE: Cluster = Cluster {
@@ -82,6 +98,11 @@ const THREE: Cluster = Cluster {
     reads: Reads::Log,
     batch: 2,
     crashes: 0,
+    spares: 0,
+    flow: Flow::StopAndWait,
+    snapshots: Snapshots::Never,
+    changes: Changes::Never,
+    candidates: NodeSet::first(64),
 };
 
 const TWO: Cluster = Cluster {
@@ -98,17 +119,30 @@ impl Cluster {
             first_entry: self.first_entry,
             leadership: self.leadership,
             reads: self.reads,
+            election_ms: 150,
             batch_entries_max: self.batch,
+            batch_bytes_max: u32::MAX,
+            spares: self.nodes().difference(NodeSet::first(self.members)),
+            flow: self.flow,
+            snapshots: self.snapshots,
+            changes: self.changes,
         }
     }
 
+    /// Members and spares.
+    fn nodes(self) -> NodeSet {
+        NodeSet::first(self.members + self.spares)
+    }
+
     fn machines<M>(self, make: impl Fn(Raft) -> M) -> Vec<Bounded<M>> {
-        let members = NodeSet::first(self.members);
         let bounded = |me| Bounded {
             inner: make(self.raft(me)),
-            bound: LastTerm(Term(self.terms)),
+            bound: LastTerm {
+                term: Term(self.terms),
+                stands: self.candidates.contains(me),
+            },
         };
-        members.iter().map(bounded).collect()
+        self.nodes().iter().map(bounded).collect()
     }
 
     fn rules(self) -> Rules {
@@ -118,7 +152,10 @@ impl Cluster {
 
 /// Scripts, one per client: a capital letter puts itself, `+` adds one, `g` gets through the log, `r`
 /// reads, and `*` sends the command before it again.
-fn scripts<M: Twin<Raft>, G: Ghost<M>>(mut world: World<M, G>, scripts: &[&str]) -> World<M, G> {
+fn scripts<M: Machine<Call = Call>, G: Ghost<M>>(
+    mut world: World<M, G>,
+    scripts: &[&str],
+) -> World<M, G> {
     for (client, script) in (0..).zip(scripts) {
         let mut calls: Vec<Call> = Vec::new();
         let (mut serial, mut attempt, mut last) = (0, 0, None);
@@ -164,17 +201,16 @@ fn world<M: Twin<Raft>, G: Ghost<Bounded<M>> + Chronicle + Default>(
     clients: &[&str],
     make: impl Fn(Raft) -> M,
 ) -> World<Bounded<M>, G> {
-    let members = NodeSet::first(cluster.members);
-    let majority = members.majority();
+    let first = NodeSet::first(cluster.members);
     let world = World::new(name, cluster.machines(make), G::default());
     scripts(world, clients)
-        .crashes(members, cluster.crashes)
+        .crashes(cluster.nodes(), cluster.crashes)
         .always_told(ELECTION_SAFETY, |told| !told.ghost.past().split)
         .always_told(STATE_MACHINE_SAFETY, |told| !told.ghost.past().forked)
         .always_told(OWN_TERM, |told| !told.ghost.past().miscounted)
         .always_of_nodes(LOG_MATCHING, log_matching)
         .always_of_nodes(MATCH_INDEX, match_index_is_sound)
-        .always_of_nodes(SURVIVES, move |nodes| survives(nodes, majority))
+        .always_of_nodes(SURVIVES, move |nodes| survives(nodes, first))
         .always(LEADER_APPEND_ONLY, leader_append_only)
         .always(LEADER_COMPLETENESS, leader_completeness)
         .sometimes(TWO_LEADERS, |snapshot| leaders(snapshot).count() > 1)
@@ -197,9 +233,10 @@ fn leaders<M: Twin<Raft>, G: Ghost<M>>(
 /// True if the two are the same up to each entry that they have in common by name.
 fn match_each_other(one: &Log, other: &Log) -> bool {
     let last = one.last().index.min(other.last().index);
-    let mut shared = true;
+    let base = one.base().index.max(other.base().index);
+    let mut shared = one.position(base) == other.position(base);
     // From the front: once they differ, no later entry may have one name in both.
-    (1..=last.0).map(Index).all(|index| {
+    (base.0 + 1..=last.0).map(Index).all(|index| {
         let same_name = one.position(index) == other.position(index);
         let matches = !same_name || (shared && one.get(index) == other.get(index));
         shared &= same_name;
@@ -233,30 +270,45 @@ fn match_index_is_sound<M: Twin<Raft>>(nodes: &[&Node<M>]) -> bool {
             // In a later term it may follow another leader, who knows better.
             let position = state.durable.log.position(progress.matching);
             disk.term != state.durable.term
-                || position.is_some_and(|position| disk.log.contains(position))
+                || progress.matching < state.durable.log.base().index
+                || position.is_some_and(|position| has(disk, position))
         })
     })
 }
 
-fn survives<M: Twin<Raft>>(nodes: &[&Node<M>], majority: usize) -> bool {
+/// True if the disk has the entry, or a snapshot of it: what is compacted is committed, and that it is
+/// the same everywhere is another promise.
+fn has(disk: &Durable, position: Position) -> bool {
+    position.index < disk.log.base().index || disk.log.contains(position)
+}
+
+fn survives<M: Twin<Raft>>(nodes: &[&Node<M>], first: NodeSet) -> bool {
     nodes.iter().filter_map(|node| node.up()).all(|state| {
-        let Some(position) = state.durable.log.position(state.volatile.commit) else {
+        let commit = state.volatile.commit;
+        let Some(position) = state.durable.log.position(commit) else {
             return false;
         };
-        let has = |node: &&&Node<M>| {
-            node.durable()
-                .is_some_and(|disk| disk.log.contains(position))
-        };
-        majority <= nodes.iter().filter(has).count()
+        let on_disk = |node: &Node<M>| node.durable().is_some_and(|disk| has(disk, position));
+        let holders = (0..).map(NodeId).zip(nodes);
+        let holders = holders.filter(|(_, node)| on_disk(node)).map(|(id, _)| id);
+        members_at(&state.durable, commit, first).is_quorum(holders.collect())
     })
+}
+
+/// The membership as of an entry.
+fn members_at(disk: &Durable, index: Index, first: NodeSet) -> Membership {
+    let changed = disk.log.members_at(index).or(disk.snapshot.members);
+    changed.map_or(Membership::of(first), |current| current.membership)
 }
 
 fn leader_append_only<M: Twin<Raft>, G: Ghost<M> + Chronicle>(snapshot: &Snapshot<M, G>) -> bool {
     leaders(snapshot).all(|(id, term, log)| {
         let reigns = &snapshot.ghost.past().reigns;
         let own = |reign: &&Reign| (reign.leader, reign.term) == (id, term);
-        (reigns.iter().find(own))
-            .is_some_and(|reign| log.last().index == reign.length && log.contains(reign.last))
+        (reigns.iter().find(own)).is_some_and(|reign| {
+            let kept = reign.last.index < log.base().index || log.contains(reign.last);
+            log.last().index == reign.length && kept
+        })
     })
 }
 
@@ -271,7 +323,7 @@ fn leader_completeness<M: Twin<Raft>, G: Ghost<M> + Chronicle>(snapshot: &Snapsh
                     term: entry.term,
                     index,
                 };
-                term < *since || log.contains(name)
+                term < *since || index < log.base().index || log.contains(name)
             })
     })
 }
@@ -353,6 +405,9 @@ fn recovering<M: Twin<Raft>, G: Ghost<M>>(world: World<M, G>, cluster: Cluster) 
 fn worlds() -> Vec<Box<dyn Exhibit>> {
     let mut all = core_worlds();
     all.extend(featured_worlds());
+    all.extend(extended::worlds());
+    all.extend(leased::worlds());
+    all.extend(hasty::worlds());
     all
 }
 
@@ -513,6 +568,17 @@ pub fn obligations() -> Result<Vec<Discharged>, String> {
     ])
 }
 
+/// The same, of what Raft has beyond its core.
+///
+/// # Errors
+///
+/// Says which obligation fails, and where.
+pub fn extended_obligations() -> Result<Vec<Discharged>, String> {
+    let mut done = extended::obligations()?;
+    done.extend(leased::obligations()?);
+    Ok(done)
+}
+
 /// What it owes that members are alike, in small worlds: with crashes, terms, reads, pre-votes and
 /// checked quorums.
 ///
@@ -538,6 +604,15 @@ pub fn mirrored() -> Result<Vec<symmetry::Discharged>, String> {
         symmetry::obligations(|| right("mirrored", pre_vote, &["A"]))?,
         symmetry::obligations(|| served("mirrored", reads, &["Ar"]))?,
     ])
+}
+
+/// The same, of what Raft has beyond its core.
+///
+/// # Errors
+///
+/// Says which obligation fails, and where.
+pub fn extended_mirrored() -> Result<Vec<symmetry::Discharged>, String> {
+    extended::mirrored()
 }
 
 /// The same with a rule that is wrong: where nodes crash, what is known to be committed is forgotten,
@@ -610,6 +685,9 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
     all.extend(flaws_of_logs());
     all.extend(flaws_of_followers());
     all.extend(flaws_of_service());
+    all.extend(extended::flaws());
+    all.extend(leased::flaws());
+    all.extend(hasty::flaws());
     all
 }
 

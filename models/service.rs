@@ -6,8 +6,8 @@ use std::fmt;
 use quorate::data::{Map, NodeSet};
 use quorate::machine::{Machine, NodeId};
 use quorate::service::{
-    Add, BreakerLimits, Call, Event, Message, Outcome, Refusal, Request, RetryLimits, Service,
-    Session, Stage, Tenant,
+    Add, BreakerLimits, Call, Counting, Event, Message, Outcome, Refusal, Request, RetryLimits,
+    Service, Session, Stage, Tenant,
 };
 
 use crate::catalogue::{Claimed, Exhibit, Protocol};
@@ -153,8 +153,8 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Book {
             Event::Executed {
                 session,
                 operation,
-                sum,
-            } => self.executed(*session, *operation, *sum),
+                result,
+            } => self.executed(*session, *operation, *result),
             Event::Attempted {
                 ticket,
                 attempt,
@@ -341,17 +341,21 @@ impl Setting {
             attempts_max: self.attempts_max,
             earned_percent: self.earned_percent,
             saved_percent_max: self.saved_percent_max,
+            wait_ms: 50,
+            wait_ms_max: 200,
         }
     }
 
     fn machine(self, me: NodeId) -> Service {
         Service {
+            work: Counting,
             me,
             server: SERVER,
             retry: self.retry(),
             breaker: BreakerLimits {
                 failures_max: self.failures_max,
                 probes_max: self.probes_max,
+                cool_ms: 500,
             },
             share: self.share,
         }

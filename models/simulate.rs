@@ -184,6 +184,8 @@ fn judge<M: Machine, G: Ghost<M>>(
                     *shown = *shown || world.is_met(promise, state);
                 }
             }
+            // A walk is no run that never ends.
+            Kind::Eventually => {}
             Kind::Recovers { .. } if !calms => {}
             Kind::Always | Kind::Recovers { .. } => {
                 if !world.is_met(promise, state) {

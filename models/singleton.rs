@@ -87,6 +87,28 @@ impl Told {
         self.roles.get(&node).copied().unwrap_or_default()
     }
 
+    /// True if this promise was broken.
+    pub(crate) fn breaks(&self, promise: &'static str) -> bool {
+        self.broken.of(promise)
+    }
+
+    /// True if the resource has refused a write.
+    pub(crate) fn fenced(&self) -> bool {
+        self.fenced
+    }
+
+    /// True if both nodes have written.
+    pub(crate) fn both_wrote(&self) -> bool {
+        let writers: BTreeSet<&NodeId> = self.writers.values().collect();
+        writers.len() > 1
+    }
+
+    /// True if both nodes are to run.
+    pub(crate) fn both_run(&self) -> bool {
+        let roles = self.roles.values();
+        roles.filter(|role| **role == Role::Runs).count() > 1
+    }
+
     fn accepted(&mut self, from: NodeId, epoch: Epoch) {
         let largest = self.writers.keys().next_back().copied();
         self.broken
@@ -216,17 +238,13 @@ fn world<M: Twin<Singleton>>(
 fn with_examples<M: Twin<Singleton>>(world: World<M, Told>) -> World<M, Told> {
     world
         .sometimes_told("two nodes write, each in its epoch", |told| {
-            let writers: BTreeSet<&NodeId> = told.ghost.writers.values().collect();
-            writers.len() > 1
+            told.ghost.both_wrote()
         })
         .sometimes_told("a write is fenced", |told| told.ghost.fenced)
         .sometimes_told("one that is aside is asked, and refuses", |told| {
             told.ghost.refused_aside
         })
-        .sometimes_told("both are to run", |told| {
-            let roles = told.ghost.roles.values();
-            roles.filter(|role| **role == Role::Runs).count() > 1
-        })
+        .sometimes_told("both are to run", |told| told.ghost.both_run())
 }
 
 /// A world that may heal: in whatever state it is, if from then on the detectors see everybody, the
@@ -256,10 +274,7 @@ fn healing<M: Twin<Singleton>>(
             !is_promised || calm::rounds(&healed, &start, ROUNDS, &goal).is_some()
         })
         .sometimes_told("a node waits for its turn", |told| told.ghost.second)
-        .sometimes_told("both are to run", |told| {
-            let roles = told.ghost.roles.values();
-            roles.filter(|role| **role == Role::Runs).count() > 1
-        })
+        .sometimes_told("both are to run", |told| told.ghost.both_run())
 }
 
 /// The singleton service, its worlds and its flaws.

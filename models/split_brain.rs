@@ -1,13 +1,14 @@
 //! What is claimed of [`quorate::split_brain`]: of the machine, here, in [`theatre`]s; of the resolvers
 //! in [`views`], where all views are tried.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use quorate::data::NodeSet;
 use quorate::machine::NodeId;
 use quorate::split_brain::{
-    Alone, Answer, Call, Event, SplitBrain, Standing, Strategy, Timing, Verdict, resolve,
+    Alone, Answer, Call, Durable, Event, SplitBrain, Stage, Standing, Strategy, Timing, Verdict,
+    resolve,
 };
 
 use crate::action::Cut;
@@ -22,7 +23,7 @@ pub mod theatre;
 pub mod views;
 
 use flaws::{Flaw, Flawed};
-use theatre::{Line, Scene, Theatre};
+use theatre::{Actor, Asked, Line, Scene, Theatre};
 
 /// When a node has taken over, nobody outside its side serves.
 pub const ONE_SIDE: &str = "one side";
@@ -39,6 +40,8 @@ pub struct Stands {
     standing: BTreeMap<NodeId, Standing>,
     aside_serves: bool,
     aside_refuses: bool,
+    /// Somebody has begun to come or to go.
+    has_changed: bool,
 }
 
 impl fmt::Debug for Stands {
@@ -92,6 +95,7 @@ impl<M: Twin<SplitBrain>> Ghost<Theatre<M>> for Stands {
                 let is_aside = self.standing.get(node) == Some(&Standing::Aside);
                 self.aside_serves |= is_aside && *answer == Answer::Serve;
                 self.aside_refuses |= is_aside && *answer == Answer::Refuse;
+                self.has_changed |= *answer == Answer::Begun;
             }
         }
     }
@@ -126,6 +130,9 @@ struct Bounds {
     cuts_max: u32,
     crashes_max: u32,
     timing: Timing,
+    /// The members at first, if not all nodes are.
+    members: NodeSet,
+    changes: Vec<Asked>,
 }
 
 fn bounds(nodes: usize, strategy: Strategy, cuts_max: u32) -> Bounds {
@@ -137,6 +144,27 @@ fn bounds(nodes: usize, strategy: Strategy, cuts_max: u32) -> Bounds {
         cuts_max,
         crashes_max: 0,
         timing: TIMING,
+        members: NodeSet::first(nodes),
+        changes: Vec::new(),
+    }
+}
+
+/// The last of the nodes joins, or leaves, and of the first but one that is asked.
+fn changing(nodes: usize, stage: Stage) -> Bounds {
+    let last = NodeId(u64::try_from(nodes).expect("a few") - 1);
+    let mut members = NodeSet::first(nodes);
+    if stage == Stage::Joining {
+        members.remove(last);
+    }
+    let asked = Asked {
+        of: NodeId(1),
+        node: last,
+        stage,
+    };
+    Bounds {
+        members,
+        changes: vec![asked],
+        ..majority(nodes)
     }
 }
 
@@ -163,8 +191,10 @@ fn world<M: Twin<SplitBrain>>(
         cuts_max,
         crashes_max,
         timing,
+        members,
+        changes,
     } = bounds;
-    let members = NodeSet::first(nodes);
+    let is_changing = !changes.is_empty();
     let node = |me| {
         make(SplitBrain {
             me,
@@ -174,23 +204,21 @@ fn world<M: Twin<SplitBrain>>(
         })
     };
     let theatre = Theatre {
-        actors: members.iter().map(node).collect(),
+        actors: NodeSet::first(nodes).iter().map(node).collect(),
         cuts,
         cuts_max,
         crashes_max,
+        changes,
     };
     let stage = theatre.clone();
-    World::new(name, vec![theatre], Stands::default())
+    let world = World::new(name, vec![theatre], Stands::default())
         .always_told(ONE_SIDE, |told| told.ghost.has_one_side())
         .always_told(ASIDE, |told| !told.ghost.aside_serves)
         .recovers(GOES_ON, UNHEALED, move |snapshot| {
             scene(snapshot).is_some_and(|scene| is_as_settled(&stage, &strategy, scene))
         })
         .recovers(REJOIN, HEALED, |snapshot| {
-            scene(snapshot).is_some_and(|scene| {
-                let mut actors = scene.actors.iter();
-                scene.cut.is_none() && actors.all(|one| one.volatile.standing == Standing::Whole)
-            })
+            scene(snapshot).is_some_and(|scene| scene.cut.is_none() && is_rejoined(scene))
         })
         .sometimes_told("a side has taken over", |told| {
             told.ghost
@@ -201,7 +229,36 @@ fn world<M: Twin<SplitBrain>>(
         })
         .sometimes_told("everybody serves", |told| {
             !told.ghost.standing.is_empty() && !told.ghost.some(|one| one != Standing::Whole)
+        });
+    if !is_changing {
+        return world;
+    }
+    // Which side is to go on depends on who has heard of the change.
+    (world.except(GOES_ON))
+        .sometimes_told("somebody comes or goes", |told| told.ghost.has_changed)
+        .sometimes("two nodes know different members", |snapshot| {
+            let scene = scene(snapshot);
+            let known = scene.into_iter().flat_map(|scene| &scene.actors);
+            let known: BTreeSet<&Durable> = known.map(|actor| &actor.durable).collect();
+            known.len() > 1
         })
+}
+
+/// Goal of *rejoin*: all members know who they are, and serve, and nobody else does.
+fn is_rejoined(scene: &Scene) -> bool {
+    let Some(first) = scene.actors.first() else {
+        return false;
+    };
+    let roster = first.durable.roster();
+    let is_settled = roster.joining.is_empty() && roster.leaving.is_empty();
+    let is_right = |(node, actor): (NodeId, &Actor)| {
+        if roster.up.contains(node) {
+            actor.volatile.standing == Standing::Whole && actor.durable == first.durable
+        } else {
+            actor.volatile.standing == Standing::Aside
+        }
+    };
+    is_settled && (0..).map(NodeId).zip(&scene.actors).all(is_right)
 }
 
 fn scene<M: Twin<SplitBrain>>(snapshot: &Snapshot<Theatre<M>, Stands>) -> Option<&Scene> {
@@ -287,6 +344,20 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
                 "three nodes, of which the oldest is kept, alone or not; one cut of any shape",
             )
         }),
+        Claimed::holds(0, 0, || {
+            right("joins", changing(3, Stage::Joining))
+                .says("two members, and a third that joins by the second; one cut of any shape")
+        }),
+        Claimed::holds(0, 0, || {
+            right("leaves", changing(3, Stage::Leaving))
+                .says("three members, of which the third leaves; one cut of any shape")
+        }),
+        Claimed::holds_deep(0, 0, || {
+            right("joins-crash", changing(3, Stage::Joining).crashing(1)).says(
+                "two members, and a third that joins by the second; one cut of any shape, and one \
+                 crash",
+            )
+        }),
         Claimed::holds_deep(481_224, 3_386_917, || {
             right("four", bounds(4, Strategy::KeepMajority, 1))
                 .says("four nodes, of which a majority is kept; one cut of any shape")
@@ -315,7 +386,7 @@ fn majority(nodes: usize) -> Bounds {
 }
 
 fn flaws() -> Vec<Box<dyn Exhibit>> {
-    let all = [of_sides(), of_time(), of_standing()];
+    let all = [of_sides(), of_time(), of_standing(), of_members()];
     all.into_iter().flatten().collect()
 }
 
@@ -349,6 +420,31 @@ fn of_sides() -> Vec<Box<dyn Exhibit>> {
             flawed(Flaw::NobodyStays, "nobody-stays", majority(3)).says(
                 "whoever misses somebody steps aside, though a majority is together, as of two that \
                  shoot each other",
+            )
+        }),
+    ]
+}
+
+/// What is wrong with how members come and go.
+fn of_members() -> Vec<Box<dyn Exhibit>> {
+    let joins = || changing(3, Stage::Joining);
+    vec![
+        Claimed::falls(ONE_SIDE, 0, move || {
+            flawed(Flaw::CountsAtOnce, "counts-at-once", joins()).says(
+                "whoever is admitted counts at once, at the node that admits it, though others have \
+                 not heard of it",
+            )
+        }),
+        Claimed::falls(ONE_SIDE, 0, move || {
+            flawed(Flaw::JoiningUncounted, "joining-uncounted", joins()).says(
+                "a node that has not heard that a member is up counts without it, though others may \
+                 count with it",
+            )
+        }),
+        Claimed::falls(ONE_SIDE, 0, move || {
+            flawed(Flaw::MembersForgotten, "members-forgotten", joins().crashing(1)).says(
+                "who the members are is not on the disk: a node that restarts counts by what it was \
+                 started with",
             )
         }),
     ]

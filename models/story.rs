@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use quorate::machine::{Machine, NodeId};
 
 use crate::action::Action;
+use crate::diagram;
 use crate::ghost::Ghost;
 use crate::path::replay;
 use crate::promise::Kind;
@@ -155,13 +156,16 @@ pub fn page<M: Machine, G: Ghost<M>>(
         Kind::Always => "refuted",
         Kind::Sometimes => "shown",
         Kind::Recovers { .. } => "refuted: from here even calm does not get there",
+        Kind::Eventually => "refuted: here is a fair run that never gets there",
     };
     let steps = replay(world, path);
+    let again = (kind == Kind::Eventually).then(|| again(&steps)).flatten();
     let count = match path.len() {
         1 => "1 step".to_owned(),
         count => format!("{count} steps"),
     };
     let least = match source {
+        Source::Search if again.is_some() => "and no way into such a loop is shorter",
         Source::Search => "and none is shorter",
         Source::Walk => "all of them needed, but others may be shorter",
     };
@@ -172,12 +176,33 @@ pub fn page<M: Machine, G: Ghost<M>>(
         let [(last, Some(action)), (next, _)] = pair else {
             continue;
         };
+        if Some(number) == again {
+            let _ = writeln!(text, "\nFrom here on, again and again:\n");
+        }
         let _ = writeln!(text, "{number:>2}  {}", sentence_in(world, last, action));
         for line in consequences(world, last, action, next) {
             let _ = writeln!(text, "      {line}");
         }
     }
     let (end, _) = steps.last().expect("a path has at least its first state");
-    let _ = writeln!(text, "\nThen: {:?}", end.ghost);
+    match (kind, again) {
+        (Kind::Eventually, Some(number)) => {
+            let _ = writeln!(text, "\nThat is where step {number} began: {:?}", end.ghost);
+        }
+        (Kind::Eventually, None) => {
+            let _ = writeln!(text, "\nNothing more is bound to happen: {:?}", end.ghost);
+        }
+        (Kind::Always | Kind::Sometimes | Kind::Recovers { .. }, _) => {
+            let _ = writeln!(text, "\nThen: {:?}", end.ghost);
+        }
+    }
     text
+}
+
+/// The number of the step from which on a path leads back to where it was, if its end is where it was
+/// before.
+pub(crate) fn again<M: Machine, G: Ghost<M>>(steps: &diagram::Steps<M, G>) -> Option<usize> {
+    let ((end, _), before) = steps.split_last()?;
+    let at = before.iter().position(|(state, _)| state == end)?;
+    Some(at + 1)
 }

@@ -532,6 +532,15 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
             passing_on(two_alike(right("three", BOTH)))
                 .says("three members, of which two begin a probe each")
         }),
+        Claimed::holds_deep(0, 0, || {
+            let all = Setting {
+                news_max: 0,
+                ..THREE
+            };
+            right("all-three", all)
+                .says("three members without news, each of which begins a probe")
+                .symmetric(THREE.all())
+        }),
         Claimed::holds(402_442, 2_712_549, || {
             let twice = Setting {
                 probes: [2, 0, 0],

@@ -40,7 +40,11 @@ pub fn holds(protocol: &str, world: &str, unique: usize) {
         "{:?} fell\n{story}",
         report.refuted
     );
-    assert_eq!(report.unique, unique, "distinct states of {world}");
+    let generated = report.generated;
+    assert_eq!(
+        report.unique, unique,
+        "distinct states of {world}, of {generated} that were generated"
+    );
     assert_eq!(
         report.surprise, None,
         "{world} is not as the catalogue claims"

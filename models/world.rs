@@ -399,6 +399,29 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
         self.promise(name, Kind::Recovers { rounds }, goal)
     }
 
+    /// On every weakly fair run `goal` is reached, again and again: [`Kind::Eventually`]. Alarms that
+    /// ring [late](World::rings_late) never ring in such a run.
+    #[must_use]
+    pub fn eventually(
+        self,
+        name: &'static str,
+        goal: impl Fn(&Snapshot<M, G>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let goal = Condition::Whole(Arc::new(goal));
+        self.promise(name, Kind::Eventually, goal)
+    }
+
+    /// As [`World::eventually`], for a goal of the clients: cheaper.
+    #[must_use]
+    pub fn eventually_for_clients(
+        self,
+        name: &'static str,
+        goal: impl Fn(&[Client]) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let goal = Condition::Clients(Arc::new(goal));
+        self.promise(name, Kind::Eventually, goal)
+    }
+
     fn promise(mut self, name: &'static str, kind: Kind, condition: Condition<M, G>) -> Self {
         assert!(
             self.promises.iter().all(|promise| promise.name != name),
@@ -490,10 +513,11 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
         })
     }
 
-    /// What the promise says of this state: for `recovers`, whether the calm schedule gets there.
+    /// What the promise says of this state: for `recovers`, whether the calm schedule gets there; for
+    /// `eventually`, whether this is the goal.
     pub fn is_met(&self, promise: &Promise<M, G>, snapshot: &Snapshot<M, G>) -> bool {
         match promise.kind {
-            Kind::Always | Kind::Sometimes => promise.condition.of(snapshot),
+            Kind::Always | Kind::Sometimes | Kind::Eventually => promise.condition.of(snapshot),
             Kind::Recovers { rounds } => {
                 calm::rounds(self, snapshot, rounds, &promise.condition).is_some()
             }

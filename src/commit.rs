@@ -23,7 +23,8 @@
 //!   otherwise, nor votes again. *one lock per key*: no two transactions in doubt write one key of a
 //!   node. *one order*: two transactions that meet at two nodes take effect in the same order at both.
 //!   *recovery*: once every node is up and the network calm, every participant decides, and nothing
-//!   stays locked. *calls return*: in the calm, every call at a live node returns.
+//!   stays locked. *termination*: the same on every fair run, one on which nothing that could happen all
+//!   the time is put off for ever. *calls return*: in the calm, every call at a live node returns.
 //! - **Assumes.** A disk keeps what it acknowledged; nodes crash and restart, and do not lie. Of the
 //!   network and of time, nothing.
 //! - **Leaves out.** *AC5 non-blocking*: every participant that stays up decides. Two-phase commit does

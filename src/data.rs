@@ -171,6 +171,32 @@ impl<T: Clone + Debug> Debug for Seq<T> {
     }
 }
 
+impl<T: Clone + Eq> Seq<T> {
+    /// How many elements both have in common from the front on. Of two versions of one sequence, what
+    /// they share is passed over a chunk at a time, without a look at its content.
+    pub fn shared_prefix(&self, other: &Self) -> usize {
+        let (mut ours, mut theirs) = (self.0.focus(), other.0.focus());
+        let both = self.len().min(other.len());
+        let mut shared = 0;
+        while shared < both {
+            let (left, right) = (ours.chunk_at(shared), theirs.chunk_at(shared));
+            let left = left.1.get(shared - left.0.start..).unwrap_or_default();
+            let right = right.1.get(shared - right.0.start..).unwrap_or_default();
+            let chunk = left.len().min(right.len()).min(both - shared);
+            debug_assert!(chunk > 0, "a chunk that is there has elements");
+            if left.as_ptr() != right.as_ptr() {
+                let same = left.iter().zip(right).take(chunk);
+                let same = same.take_while(|(one, other)| one == other).count();
+                if same < chunk {
+                    return shared + same;
+                }
+            }
+            shared += chunk;
+        }
+        shared
+    }
+}
+
 impl<T: Clone + Eq> PartialEq for Seq<T> {
     fn eq(&self, other: &Self) -> bool {
         self.0.ptr_eq(&other.0) || (self.len() == other.len() && self.iter().eq(other))

@@ -14,8 +14,8 @@
 //! | store, at one end of CAP or at the other | [`cap`]; [`store`], with a leader and no log; [`database`] |
 //! | converge | [`gossip`], [`causal`], [`sync`]; [`crdt`]: values that converge by themselves |
 //! | know who is there | [`detector`], [`swim`] |
-//! | stay one | [`split_brain`], [`lease`], [`singleton`] |
-//! | call and be called | [`service`]: sessions, retries, breaker and bulkhead |
+//! | stay one | [`split_brain`], [`lease`], [`singleton`]; [`membership`] is that with SWIM |
+//! | call and be called | [`service`]: sessions, retries, breaker and bulkhead; [`batch`], [`cache`], [`backoff`] |
 //!
 //! [`clock`], [`merkle`] and [`ring`] are values that protocols are made of. The `udp` module, behind the feature
 //! of that name, runs the same machines as processes.
@@ -29,6 +29,9 @@
 
 extern crate alloc;
 
+pub mod backoff;
+pub mod batch;
+pub mod cache;
 pub mod cap;
 pub mod causal;
 pub mod clock;
@@ -41,6 +44,7 @@ pub mod gossip;
 pub mod kv;
 pub mod lease;
 pub mod machine;
+pub mod membership;
 pub mod merkle;
 pub mod paxos_commit;
 pub mod pbft;

@@ -283,6 +283,16 @@ impl<M: Machine> Sealed<M> {
         self.changes.is_empty()
     }
 
+    /// What is done to the node's own alarms, in order: [`Output::Arm`] and [`Output::Disarm`]. It may
+    /// be done at once. Nobody else sees an alarm, and a crash takes it with the rest of the memory, so
+    /// it rests on no disk; what a step says that an early alarm brought about is sealed after this.
+    pub fn alarms(&self) -> impl Iterator<Item = &Output<M>> {
+        self.outputs.iter().filter(|output| match output {
+            Output::Arm(_) | Output::Disarm(_) => true,
+            Output::Send { .. } | Output::Event(_) => false,
+        })
+    }
+
     /// Joins the sealed half of a *later* step of the same node to this one, so that both are
     /// persisted by one write.
     pub fn join(&mut self, later: Self) {

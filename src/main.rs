@@ -10,18 +10,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
-use std::{env, io, thread};
+use std::time::Duration;
+use std::{env, io};
 
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use quorate::service::Tenant;
+use quorate::udp::caller::counters::Log;
+use quorate::udp::caller::{CallError, Caller, Policy};
 use quorate::udp::client::{Client, ClientError};
 use quorate::udp::configuration::{Cluster, ConfigurationError, Member, Protocol, Settings};
-use quorate::udp::demo::demo;
-use quorate::udp::remote::{Remote, RemoteError, shown};
+use quorate::udp::demo::{Show, demo};
+use quorate::udp::remote::{Remote, shown};
 use quorate::udp::resp::Value;
-use quorate::udp::serve::{Chaos, ServeError, Start, serve, stop_on_end_of_input};
+use quorate::udp::serve::{Chaos, Manner, ServeError, Start, serve, stop_on_end_of_input};
 
 const NOT_AS_ASKED: u8 = 1;
 const MISTAKE: u8 = 2;
@@ -72,11 +75,14 @@ enum Commands {
     Client(ClientArguments),
     /// Ask each member how it is
     Status(StatusArguments),
-    /// Start three members here, kill some, and show that nothing is lost
+    /// Start members here, kill some or cut them off, and show what is promised all the same
     Demo {
-        /// Which protocol; `cap` shows cap-cp and cap-ap side by side
-        #[arg(value_name = "PROTOCOL", default_value = "register", value_parser = protocol_shown)]
-        protocol: Protocol,
+        /// Which protocol; `cap` shows cap-cp and cap-ap side by side, `chaos` raft under clients who count
+        #[arg(value_name = "PROTOCOL", default_value = "register", value_parser = shown_by_name)]
+        show: Show,
+        /// How many increments `chaos` counts
+        #[arg(long, value_name = "COUNT", default_value = "5000")]
+        increments: u64,
     },
 }
 
@@ -96,6 +102,9 @@ struct ClusterArguments {
     /// on TCP; repeat it for each
     #[arg(global = true, long = "member", value_name = "ID=ADDRESS[,CLIENTS]", value_parser = member)]
     members: Vec<Member>,
+    /// Which of the members is none at first, and may become one; repeat it for each. With raft
+    #[arg(global = true, long = "spare", value_name = "ID")]
+    spares: Vec<u64>,
     /// How many members a read asks at least [default: a majority]
     #[arg(global = true, long, value_name = "COUNT")]
     read_quorum: Option<usize>,
@@ -105,6 +114,9 @@ struct ClusterArguments {
     /// What a get promises: atomic, or regular [default: atomic]
     #[arg(global = true, long, value_name = "PROMISE")]
     reads: Option<String>,
+    /// After how many entries raft compacts its log [default: 10000]
+    #[arg(global = true, long, value_name = "COUNT")]
+    snapshot_entries: Option<u32>,
 }
 
 impl ClusterArguments {
@@ -113,9 +125,11 @@ impl ClusterArguments {
             cluster: self.cluster,
             protocol: self.protocol,
             members: (!self.members.is_empty()).then_some(self.members),
+            spares: (!self.spares.is_empty()).then_some(self.spares),
             read_quorum: self.read_quorum,
             write_quorum: self.write_quorum,
             reads: self.reads,
+            snapshot_entries: self.snapshot_entries,
             ..Settings::default()
         };
         match self.config {
@@ -138,12 +152,18 @@ struct Serve {
     /// The address to listen on [default: this member's]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// Answer operators here, on HTTP: /metrics, /healthz, /readyz
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<String>,
     /// Begin a journal: only for a node that never ran. One that forgot would break its promises
     #[arg(long)]
     bootstrap: bool,
     /// Let clients cut this node off from others, for demonstrations and tests
     #[arg(long)]
     chaos: bool,
+    /// Record in this new file all that the node hears and says, for `cargo model replay` and `judge`
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Stop when standard input ends, so as not to outlive whoever holds its other end
     #[arg(long)]
     until_input_ends: bool,
@@ -156,6 +176,9 @@ struct ClientArguments {
     /// How long to try, in seconds
     #[arg(global = true, long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     timeout: Duration,
+    /// Log every attempt, and what the breaker does, to standard error; not with the register
+    #[arg(global = true, long)]
+    verbose: bool,
     #[command(subcommand)]
     question: Question,
 }
@@ -200,6 +223,39 @@ enum Question {
         #[arg(allow_negative_numbers = true)]
         new: String,
     },
+    /// Change who the members are, one at a time, while they serve; with raft
+    Members {
+        /// What is to be done
+        change: Change,
+        /// With which node
+        id: u64,
+    },
+    /// Let another member lead; with raft
+    Transfer {
+        /// Which
+        id: u64,
+    },
+}
+
+/// What can be done with a node, by its name on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Change {
+    /// Send it everything, and do not count it yet
+    Add,
+    /// Let it, which was added and has what is committed, have a vote
+    Promote,
+    /// Let it be no member any more
+    Remove,
+}
+
+impl Change {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Add => "ADD",
+            Self::Promote => "PROMOTE",
+            Self::Remove => "REMOVE",
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -211,9 +267,9 @@ fn main() -> ExitCode {
         Commands::Serve(arguments) => run_serve(arguments),
         Commands::Client(arguments) => run_client(arguments),
         Commands::Status(arguments) => run_status(arguments),
-        Commands::Demo { protocol } => match env::current_exe() {
+        Commands::Demo { show, increments } => match env::current_exe() {
             Err(error) => fails(MISTAKE, &error),
-            Ok(executable) => match demo(protocol, &executable) {
+            Ok(executable) => match demo(counting(show, increments), &executable) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fails(NOT_AS_ASKED, &error),
             },
@@ -235,6 +291,7 @@ fn run_serve(arguments: Serve) -> ExitCode {
         id: arguments.id,
         data: arguments.data,
         listen: arguments.listen,
+        admin: arguments.admin,
         ..Settings::default()
     }
     .or(settings);
@@ -247,13 +304,19 @@ fn run_serve(arguments: Serve) -> ExitCode {
     } else {
         Chaos::Refused
     };
-    match serve(&settings, start, chaos, &stop) {
+    let manner = Manner {
+        start,
+        chaos,
+        record: arguments.record,
+    };
+    match serve(&settings, &manner, &stop) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ ServeError::Stopped(..)) => fails(NOT_AS_ASKED, &error),
         Err(
             error @ (ServeError::Configuration(_)
             | ServeError::Listen(..)
             | ServeError::Journal(_)
+            | ServeError::Recording(..)
             | ServeError::System(_)),
         ) => fails(MISTAKE, &error),
     }
@@ -271,8 +334,16 @@ fn run_client(arguments: ClientArguments) -> ExitCode {
         | Protocol::Store
         | Protocol::CapCp
         | Protocol::CapAp
+        | Protocol::Gossip
+        | Protocol::Causal
+        | Protocol::Membership
         | Protocol::Database => {
-            ask_members(&cluster, &arguments.question, timeout)
+            let log = if arguments.verbose {
+                Log::All
+            } else {
+                Log::Off
+            };
+            ask_members(&cluster, &arguments.question, timeout, log)
         }
     }
 }
@@ -298,6 +369,12 @@ fn ask_register(cluster: &Cluster, question: Question, timeout: Duration) -> Exi
                 "the register has no delete: give the key an empty value",
             );
         }
+        Question::Members { .. } | Question::Transfer { .. } => {
+            return complain(
+                MISTAKE,
+                "the members of the register are fixed, and none leads: raft has that",
+            );
+        }
         Question::Cas { .. } => {
             return complain(
                 MISTAKE,
@@ -317,15 +394,22 @@ fn ask_register(cluster: &Cluster, question: Question, timeout: Duration) -> Exi
     }
 }
 
-/// Over TCP, one member after the other until one does it. One that said that it did not, or could
-/// not be reached, has not; of any other the outcome is unknown, and it is not asked again.
-fn ask_members(cluster: &Cluster, question: &Question, timeout: Duration) -> ExitCode {
-    let started = Instant::now();
+/// Over TCP, as one of a caller's clients: it has the retries and the names that make them safe.
+fn ask_members(cluster: &Cluster, question: &Question, timeout: Duration, log: Log) -> ExitCode {
+    let number = match question {
+        Question::Members { id, .. } | Question::Transfer { id } => id.to_string(),
+        Question::Get { .. }
+        | Question::Put { .. }
+        | Question::Delete { .. }
+        | Question::Cas { .. } => String::new(),
+    };
     let words: Vec<&str> = match question {
         Question::Get { key } => vec!["GET", key],
         Question::Put { key, value } => vec!["SET", key, value],
         Question::Delete { key } => vec!["DEL", key],
         Question::Cas { key, old, new } => vec!["CAS", key, old, new],
+        Question::Members { change, .. } => vec!["MEMBERS", change.word(), &number],
+        Question::Transfer { .. } => vec!["TRANSFER", &number],
     };
     if cluster.clients.is_empty() {
         return complain(
@@ -334,31 +418,24 @@ fn ask_members(cluster: &Cluster, question: &Question, timeout: Duration) -> Exi
              --member 0=10.0.0.1:7000,10.0.0.1:6379",
         );
     }
-    let mut last = String::from("no member was asked");
-    while started.elapsed() < timeout {
-        for address in cluster.clients.values() {
-            let left = timeout.saturating_sub(started.elapsed());
-            match Remote::connect(*address, left).and_then(|mut remote| remote.ask(&words)) {
-                Ok(Value::Error(error)) if another_may(&error) => last = error,
-                Ok(value) => return answered(question, &value),
-                Err(error @ RemoteError::Unreachable(..)) => last = error.to_string(),
-                Err(error @ (RemoteError::Lost(_) | RemoteError::Malformed(_))) => {
-                    return fails(NO_QUORUM, &error);
-                }
-            }
-        }
-        thread::sleep(Duration::from_millis(50).min(timeout.saturating_sub(started.elapsed())));
+    let caller = match Caller::start(cluster, Policy::of(cluster.protocol, timeout), log) {
+        Ok(caller) => caller,
+        Err(error) => return fails(NO_QUORUM, &error),
+    };
+    let called = match caller.client(Tenant(0)) {
+        Ok(mut client) => client.call(&words, timeout),
+        Err(error) => return fails(NO_QUORUM, &error),
+    };
+    match called {
+        Ok(value) => answered(question, &value),
+        Err(error) => match error {
+            CallError::Unknown
+            | CallError::Shed
+            | CallError::Open
+            | CallError::NotDone(_)
+            | CallError::Stopped => fails(NO_QUORUM, &error),
+        },
     }
-    complain(
-        NO_QUORUM,
-        &format!("nobody did it in time; the last said: {last}"),
-    )
-}
-
-/// True if this member did nothing, and another might.
-fn another_may(error: &str) -> bool {
-    let word = error.split(' ').next();
-    matches!(word, Some("NOTLEADER" | "BUSY" | "UNANSWERED"))
 }
 
 fn answered(question: &Question, value: &Value) -> ExitCode {
@@ -370,9 +447,14 @@ fn answered(question: &Question, value: &Value) -> ExitCode {
         (Question::Cas { key, .. }, Value::Number(0)) => {
             complain(NOT_AS_ASKED, &format!("the key {key:?} has another value"))
         }
-        (Question::Put { .. } | Question::Delete { .. } | Question::Cas { .. }, _) => {
-            ExitCode::SUCCESS
-        }
+        (
+            Question::Put { .. }
+            | Question::Delete { .. }
+            | Question::Cas { .. }
+            | Question::Members { .. }
+            | Question::Transfer { .. },
+            _,
+        ) => ExitCode::SUCCESS,
     }
 }
 
@@ -435,10 +517,18 @@ fn protocol(text: &str) -> Result<Protocol, String> {
 }
 
 /// Of which there is a demonstration.
-fn protocol_shown(text: &str) -> Result<Protocol, String> {
+fn shown_by_name(text: &str) -> Result<Show, String> {
     match text {
-        "cap" => Ok(Protocol::CapCp),
-        name => protocol(name),
+        "cap" => Ok(Show::Protocol(Protocol::CapCp)),
+        "chaos" => Ok(Show::Chaos { increments: 0 }),
+        name => protocol(name).map(Show::Protocol),
+    }
+}
+
+fn counting(show: Show, increments: u64) -> Show {
+    match show {
+        Show::Protocol(_) => show,
+        Show::Chaos { .. } => Show::Chaos { increments },
     }
 }
 

@@ -13,12 +13,20 @@
 //!   disks; *match index is sound*: what a leader believes a follower to have, it has; *only entries
 //!   of its own term are counted* by a leader that commits; *linearizable*: clients see one store,
 //!   and each of their commands once, however often they sent it; *a leader commits*: once a majority
-//!   is up and the network calm, a leader is elected and commits what is in its log.
+//!   is up and the network calm, a leader is elected and commits what is in its log. With snapshots
+//!   (§7), *stores are what the log makes*: what a node has applied, entry by entry or at once, is what
+//!   the committed entries make, sessions too. While members change (§6; thesis chapter 4), *no second
+//!   majority*: no two nodes that could be elected have majorities that do not meet. Of a leadership
+//!   that is handed over (thesis §3.10), *a transfer ends*: in the calm the leader has handed over, or
+//!   leads on.
 //! - **Assumes.** A disk keeps what it acknowledged; members crash and restart, and do not lie. Of
-//!   the network and of time, nothing, but for *a leader commits*.
-//! - **Leaves out.** So far: log compaction, changes of membership, leadership transfer, leases,
-//!   learners. A refusal of a vote is not sent, as nobody acts on it; a higher term is told by
-//!   [`Message::Stale`].
+//!   the network and of time, nothing, but for *a leader commits*, *a transfer ends*, and reads by
+//!   [`Reads::Lease`]: those rest on it that an alarm by which a leader ends its lease rings before one
+//!   that began later, by which a follower forgets the leader. A process that is paused past its alarm
+//!   has a clock that is worse than that.
+//! - **Leaves out.** A refusal of a vote is not sent, as nobody acts on it; a higher term is told by
+//!   [`Message::Stale`]. Where a member is, is for the adapter to know: a change names nodes. A snapshot
+//!   is of the whole store. A learner has no way to ask for its promotion.
 //! - **The textbook says.** `RaftNode` and `RaftCluster` (chapter 8, Raft consensus): keeps nothing
 //!   on disk (`election_safety_falls_when_the_vote_is_forgotten`), counts a majority without itself
 //!   (`election_safety_falls_with_half_of_the_members`), appends whatever arrives
@@ -32,17 +40,29 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Map, NodeSet};
-use crate::machine::{self, Machine, NodeId, Outbox, State};
+use crate::machine::{Machine, NodeId, Outbox, State};
 
+mod durable;
 mod election;
 mod log;
+mod membership;
+mod message;
 mod reading;
 mod replication;
+mod settings;
+mod snapshot;
 mod store;
+mod transfer;
 
 pub use crate::kv::{Operation, Reply, Session};
+pub use durable::{Change, Durable};
 pub use log::{Command, Entry, Index, Log, Position, Term};
+pub use membership::{Current, MemberChange, Membership};
+pub use message::{Message, Rest};
+pub use settings::{Changes, Elections, FirstEntry, Flow, Leadership, Reads, Snapshots};
+pub use snapshot::{Piece, Place, Receiving, Sending, Snapshot};
 pub use store::Store;
+pub use transfer::{Outcome, Transfer};
 
 /// How many calls a leader has under way before it refuses more.
 pub const PENDING_MAX: usize = 1024;
@@ -52,8 +72,10 @@ pub const PENDING_MAX: usize = 1024;
 pub struct Raft {
     /// This node.
     pub me: NodeId,
-    /// All members, this one too.
+    /// The first members, all that vote. If they may change, this node need not be one of them.
     pub members: NodeSet,
+    /// Who may become one, and is none at first.
+    pub spares: NodeSet,
     /// How an election begins.
     pub elections: Elections,
     /// How a term begins.
@@ -62,45 +84,18 @@ pub struct Raft {
     pub leadership: Leadership,
     /// How reads are answered.
     pub reads: Reads,
+    /// How long a follower waits for its leader at least, and at most twice as long: in milliseconds.
+    pub election_ms: u64,
     /// How many entries one message carries at most; not 0.
     pub batch_entries_max: u32,
-}
-
-/// How an election begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Elections {
-    /// With a new term (§5.2).
-    Direct,
-    /// By asking whether it could be won (thesis §9.6), so that who was cut off deposes nobody.
-    PreVote,
-}
-
-/// How a term begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum FirstEntry {
-    /// With a no-op, so that what earlier terms left is committed without waiting for a client (§8).
-    NoOp,
-    /// With whatever a client asks first. Reads are then not to be answered by [`Reads::ReadIndex`]
-    /// before it.
-    Client,
-}
-
-/// Whether a leader that hears from no majority stays one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Leadership {
-    /// Until it hears of a higher term.
-    UntilDeposed,
-    /// Until an election timeout passes in which no majority answered (thesis §6.2).
-    CheckQuorum,
-}
-
-/// How reads are answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Reads {
-    /// As any command, by an entry of the log.
-    Log,
-    /// Without one, once a round of heartbeats shows that the leader still is one (thesis §6.4).
-    ReadIndex,
+    /// How many bytes they have at most, or the pieces of a snapshot; but one is always sent.
+    pub batch_bytes_max: u32,
+    /// How entries flow to a follower.
+    pub flow: Flow,
+    /// Whether the log is compacted.
+    pub snapshots: Snapshots,
+    /// How the members may change.
+    pub changes: Changes,
 }
 
 /// What the application asks. The ticket is the caller's; the answering event repeats it.
@@ -122,72 +117,19 @@ pub enum Call {
         /// The key.
         key: alloc::string::String,
     },
-}
-
-/// What travels. Each message names its sender's term.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Message {
-    /// Would you vote for me in this term, which I have not begun?
-    RequestPreVote {
-        /// The term after the sender's.
-        term: Term,
-        /// The end of its log.
-        last: Position,
+    /// Change the members.
+    Members {
+        /// The caller's name for this call.
+        ticket: u64,
+        /// How.
+        change: MemberChange,
     },
-    /// I would.
-    PreVote {
-        /// The term that was asked for.
-        term: Term,
-    },
-    /// Vote for me.
-    RequestVote {
-        /// The candidate's term.
-        term: Term,
-        /// The end of its log.
-        last: Position,
-    },
-    /// You have my vote.
-    Vote {
-        /// The term it is for.
-        term: Term,
-    },
-    /// Your term is over: mine is this.
-    Stale {
-        /// The sender's term.
-        term: Term,
-    },
-    /// Append these entries after the previous one. Without entries it is a heartbeat.
-    AppendEntries {
-        /// The leader's term.
-        term: Term,
-        /// What comes before the entries in the leader's log.
-        previous: Position,
-        /// The entries.
-        entries: Vec<Entry>,
-        /// What the leader knows to be committed.
-        commit: Index,
-        /// Which round of the leader's this is, that reads may rest on; 0 if none do.
-        round: u64,
-    },
-    /// My log matches yours up to here.
-    Appended {
-        /// The term of the leader whose entries they were.
-        term: Term,
-        /// The last index that the message spoke of.
-        matching: Index,
-        /// The round that was answered.
-        round: u64,
-    },
-    /// My log has not the previous entry.
-    Conflict {
-        /// The term of the leader.
-        term: Term,
-        /// The index that is not as the leader has it.
-        at: Index,
-        /// Where the follower's log might still match: it skips a whole term at a time (§5.3).
-        hint: Position,
-        /// The round that was answered.
-        round: u64,
+    /// Let another lead.
+    Transfer {
+        /// The caller's name for this call.
+        ticket: u64,
+        /// Who.
+        to: NodeId,
     },
 }
 
@@ -201,6 +143,10 @@ pub enum Timer {
     Heartbeat,
     /// The leader is to look whether a majority was heard.
     Quorum,
+    /// The leader is to look whether its heir has taken over.
+    Transfer,
+    /// A follower that answered this round may vote from now on.
+    Lease(u64),
 }
 
 /// What an observer learns.
@@ -234,6 +180,18 @@ pub enum Event {
         /// What it is.
         entry: Entry,
     },
+    /// This node installed a snapshot of another's: it applied what that stands for.
+    Installed {
+        /// The last entry that it stands for.
+        position: Position,
+    },
+    /// The call to hand over returned.
+    Transferred {
+        /// The caller's name for it.
+        ticket: u64,
+        /// What came of it.
+        outcome: Outcome,
+    },
     /// The call returned.
     Replied {
         /// The caller's name for it.
@@ -264,54 +222,17 @@ pub enum Refusal {
     Busy,
     /// Reads go through the log here.
     NoReads,
-}
-
-/// What survives a crash (Figure 2, persistent state).
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Durable {
-    /// The latest term this node has seen.
-    pub term: Term,
-    /// Whom it voted for in that term.
-    pub vote: Option<NodeId>,
-    /// The log.
-    pub log: Log,
-}
-
-/// One change of the disk.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Change {
-    /// Term and vote, together: a vote is for a term.
-    Ballot(Term, Option<NodeId>),
-    /// The log ends after this index.
-    Truncated(Index),
-    /// The log has one more entry.
-    Appended(Entry),
-}
-
-impl machine::Durable for Durable {
-    type Change = Change;
-
-    fn changes_since(&self, older: &Self) -> Vec<Change> {
-        let mut changes = Vec::new();
-        if (self.term, self.vote) != (older.term, older.vote) {
-            changes.push(Change::Ballot(self.term, self.vote));
-        }
-        let shared = self.log.shared_with(&older.log);
-        if shared < older.log.last().index {
-            changes.push(Change::Truncated(shared));
-        }
-        let added = self.log.after(shared, u32::MAX);
-        changes.extend(added.into_iter().map(Change::Appended));
-        changes
-    }
-
-    fn apply(&mut self, change: Change) {
-        match change {
-            Change::Ballot(term, vote) => (self.term, self.vote) = (term, vote),
-            Change::Truncated(index) => self.log.truncate(index),
-            Change::Appended(entry) => self.log.push(entry),
-        }
-    }
+    /// The node hands its leadership over.
+    HandingOver,
+    /// The members may not change here.
+    FixedMembers,
+    /// The change before is not over.
+    ChangeUnderWay,
+    /// The leader has not committed an entry of its own term yet.
+    TermTooYoung,
+    /// The change makes no sense now: nobody knows the node, or it is a member, or none; a learner
+    /// lacks what is committed; nobody would be left; or it is not how members change here.
+    Unfit,
 }
 
 /// What a crash takes.
@@ -323,6 +244,10 @@ pub struct Volatile {
     pub commit: Index,
     /// What the applied entries made.
     pub store: Store,
+    /// Who the members are: as the log says, or the snapshot, or the machine.
+    pub members: Current,
+    /// The snapshot of which this node has a part.
+    pub receiving: Option<Receiving>,
 }
 
 /// What a node is.
@@ -330,9 +255,9 @@ pub struct Volatile {
 pub enum Role {
     /// It follows whoever leads its term.
     Follower {
-        /// Whom it heard since its alarm last rang. Kept where pre-votes are refused on its
+        /// Whom it heard since its alarm last rang. Kept where votes or pre-votes are refused on its
         /// account, and nowhere else.
-        leader: Option<NodeId>,
+        heard: Heard,
     },
     /// It asks whether it could win.
     PreCandidate {
@@ -346,6 +271,17 @@ pub enum Role {
     },
     /// It leads.
     Leader(Leader),
+}
+
+/// Whom a follower heard since its alarm last rang.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Heard {
+    /// Nobody.
+    Nobody,
+    /// This leader.
+    Leader(NodeId),
+    /// It restarted, and may have heard someone before.
+    Perhaps,
 }
 
 /// What a leader knows.
@@ -363,15 +299,48 @@ pub struct Leader {
     pub round: u64,
     /// Who answered it.
     pub confirmed: NodeSet,
+    /// To whom it hands over.
+    pub transfer: Option<Transfer>,
+    /// The last round by which nobody else can be elected yet; 0 if there is none, or it is over.
+    pub lease: u64,
+    /// Whether it may have one.
+    pub leases: Leases,
+}
+
+/// Whether a leader may rest on it that nobody is elected while it is heard.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub enum Leases {
+    /// It may.
+    #[default]
+    Kept,
+    /// Not in this term any more: it has told another to stand, who may hear that late.
+    GivenUp,
 }
 
 /// How far a follower is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Progress {
     /// What it is known to have.
     pub matching: Index,
     /// What to send it next.
     pub next: Index,
+    /// How fast.
+    pub pace: Pace,
+    /// The last index of each message with entries that is under way, where several may be.
+    pub in_flight: Vec<Index>,
+    /// The snapshot that it needs first.
+    pub sending: Option<Sending>,
+}
+
+/// How fast entries are sent, where they are sent ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Pace {
+    /// One message at a time: where the follower's log ends is not known.
+    Probing,
+    /// As many as may be under way.
+    Streaming,
 }
 
 /// A read under way.
@@ -395,12 +364,21 @@ impl Machine for Raft {
     type Durable = Durable;
     type Volatile = Volatile;
 
-    fn boot(&self, _: &mut Durable, out: &mut Outbox<Self>) -> Volatile {
+    fn boot(&self, durable: &mut Durable, out: &mut Outbox<Self>) -> Volatile {
         out.arm(Timer::Election);
+        let (log, snapshot) = (&durable.log, &durable.snapshot);
+        let changed = log.members_at(log.last().index).or(snapshot.members);
         Volatile {
-            role: Role::Follower { leader: None },
-            commit: Index::default(),
-            store: Store::default(),
+            role: Role::Follower {
+                heard: match self.reads {
+                    Reads::Log | Reads::ReadIndex => Heard::Nobody,
+                    Reads::Lease { .. } => Heard::Perhaps,
+                },
+            },
+            commit: snapshot.position.index,
+            store: snapshot.store.clone(),
+            members: changed.unwrap_or_else(|| self.first_members()),
+            receiving: None,
         }
     }
 
@@ -412,6 +390,8 @@ impl Machine for Raft {
                 operation,
             } => self.on_command(state, ticket, session, operation, out),
             Call::Read { ticket, key } => self.on_read(state, ticket, key, out),
+            Call::Members { ticket, change } => self.on_change(state, ticket, change, out),
+            Call::Transfer { ticket, to } => self.on_transfer(state, ticket, to, out),
         }
     }
 
@@ -422,8 +402,10 @@ impl Machine for Raft {
         message: Message,
         out: &mut Outbox<Self>,
     ) {
-        if !self.members.contains(from) || from == self.me {
-            return; // Only the other members have a say.
+        // Only those who are members have a say, or may be: thesis §4.1, a server does not ask its own
+        // configuration, which may be older than the sender's.
+        if !self.members.union(self.spares).contains(from) || from == self.me {
+            return;
         }
         match message {
             Message::RequestPreVote { term, last } => {
@@ -432,6 +414,9 @@ impl Machine for Raft {
             Message::PreVote { term } => self.on_pre_vote(state, from, term, out),
             Message::RequestVote { term, last } => {
                 self.on_request_vote(state, from, term, last, out);
+            }
+            Message::RequestVoteAsHeir { term, last } => {
+                self.vote(state, from, term, last, out);
             }
             Message::Vote { term } => self.on_vote(state, from, term, out),
             Message::Stale { term } => self.observe(state, term, out),
@@ -461,6 +446,32 @@ impl Machine for Raft {
                 hint,
                 round,
             } => self.on_conflict(state, from, term, (at, hint), round, out),
+            Message::InstallSnapshot {
+                term,
+                position,
+                members,
+                offset,
+                pieces,
+                rest,
+                round,
+            } => {
+                let part = snapshot::Part {
+                    position,
+                    members,
+                    offset,
+                    pieces,
+                    rest,
+                    round,
+                };
+                self.on_install_snapshot(state, from, term, part, out);
+            }
+            Message::Received {
+                term,
+                position,
+                offset,
+                round,
+            } => self.on_received(state, from, term, (position, offset), round, out),
+            Message::TimeoutNow { term } => self.on_timeout_now(state, from, term, out),
         }
     }
 
@@ -469,45 +480,64 @@ impl Machine for Raft {
             Timer::Election => self.on_election_timeout(state, out),
             Timer::Heartbeat => self.on_heartbeat(state, out),
             Timer::Quorum => self.on_quorum_check(state, out),
+            Timer::Transfer => self.on_transfer_timeout(state, out),
+            Timer::Lease(round) => self.on_lease_end(state, round),
         }
     }
 
     fn delay(&self, timer: &Timer) -> Range<Duration> {
         // §5.6: broadcast time ≪ election timeout; §9.3 recommends 150 to 300 ms.
+        let election = Duration::from_millis(self.election_ms);
         match timer {
-            Timer::Election => Duration::from_millis(150)..Duration::from_millis(300),
-            Timer::Heartbeat => Duration::from_millis(30)..Duration::from_millis(40),
-            Timer::Quorum => Duration::from_millis(300)..Duration::from_millis(310),
+            Timer::Election | Timer::Transfer => election..2 * election,
+            Timer::Heartbeat => election / 5..election * 4 / 15,
+            Timer::Quorum => 2 * election..2 * election + election / 10,
+            Timer::Lease(_) => {
+                let drift_ms = match self.reads {
+                    Reads::Log | Reads::ReadIndex => 0,
+                    Reads::Lease { drift_ms } => drift_ms,
+                };
+                // It is over when the time is, at the latest.
+                let end = self.election_ms.saturating_sub(drift_ms).max(1);
+                Duration::from_millis(end - 1)..Duration::from_millis(end)
+            }
         }
     }
 
     fn holds(&self, state: &State<Self>) -> bool {
-        let Durable { term, vote, log } = &state.durable;
+        let Durable {
+            term,
+            vote,
+            snapshot,
+            log,
+        } = &state.durable;
         let last = log.last();
+        let members = &state.volatile.members.membership;
         let sound = match &state.volatile.role {
             Role::Follower { .. } | Role::PreCandidate { .. } => true,
             // §5.2: a candidate votes for itself, and with enough votes it is none any more.
             Role::Candidate { votes } => {
-                *vote == Some(self.me) && votes.contains(self.me) && !self.is_majority(*votes)
+                *vote == Some(self.me) && votes.contains(self.me) && !members.is_quorum(*votes)
             }
             Role::Leader(leader) => leader.progress.values().all(|progress| {
                 progress.matching < progress.next && progress.matching <= last.index
             }),
         };
-        sound && last.term <= *term && state.volatile.commit <= last.index
+        let commit = state.volatile.commit;
+        // What is compacted is in the snapshot, and what is in the snapshot is committed.
+        let compacted = log.base().index <= snapshot.position.index
+            && snapshot.position.index <= commit
+            && log.contains(snapshot.position);
+        sound && compacted && last.term <= *term && commit <= last.index
     }
 }
 
 impl Raft {
-    /// True if these are more than half of the members.
-    pub fn is_majority(&self, nodes: NodeSet) -> bool {
-        self.members.majority() <= nodes.intersection(self.members).len()
-    }
-
-    /// The other members.
-    fn others(&self) -> impl Iterator<Item = NodeId> {
-        let me = self.me;
-        self.members.iter().filter(move |node| *node != me)
+    /// The others that take part.
+    fn others(&self, state: &State<Self>) -> NodeSet {
+        let mut others = state.volatile.members.membership.everyone();
+        others.remove(self.me);
+        others
     }
 
     /// §5.1: whoever meets a higher term adopts it, and follows.
@@ -551,11 +581,13 @@ impl Raft {
         leader: Option<NodeId>,
         out: &mut Outbox<Self>,
     ) {
-        let leader = match self.elections {
-            Elections::Direct => None,
-            Elections::PreVote => leader,
+        let heard = match (leader, self.elections, self.reads) {
+            (None, _, _) | (_, Elections::Direct, Reads::Log | Reads::ReadIndex) => Heard::Nobody,
+            (Some(leader), Elections::PreVote, _) | (Some(leader), _, Reads::Lease { .. }) => {
+                Heard::Leader(leader)
+            }
         };
-        let before = core::mem::replace(&mut state.volatile.role, Role::Follower { leader });
+        let before = core::mem::replace(&mut state.volatile.role, Role::Follower { heard });
         match before {
             Role::Follower { .. } | Role::PreCandidate { .. } | Role::Candidate { .. } => {}
             Role::Leader(led) => {
@@ -566,6 +598,15 @@ impl Raft {
                     out.tell(Event::Abandoned {
                         ticket: read.ticket,
                     });
+                }
+                if let Some(Transfer { ticket, .. }) = led.transfer {
+                    let outcome = Outcome::Yielded;
+                    out.tell(Event::Transferred { ticket, outcome });
+                    out.disarm(Timer::Transfer);
+                }
+                match self.reads {
+                    Reads::Log | Reads::ReadIndex => {}
+                    Reads::Lease { .. } => out.disarm(Timer::Lease(led.round)),
                 }
                 out.disarm(Timer::Heartbeat);
                 out.disarm(Timer::Quorum);

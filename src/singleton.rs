@@ -43,7 +43,8 @@ pub struct Singleton {
     pub settle_ms: u64,
     /// Who may ask for the lease second waits for so long, in milliseconds.
     pub turn_ms: u64,
-    /// How often a node asks for a lease, or for more of it, before its detector is to say something.
+    /// How often a node asks for a lease, or for more of it, before its detector is to say something;
+    /// or [`ASKS_UNBOUNDED`].
     pub asks: u32,
 }
 
@@ -121,6 +122,9 @@ pub struct Volatile {
     /// What it knows of leases.
     pub lease: Holder,
 }
+
+/// For as long as it is to run.
+pub const ASKS_UNBOUNDED: u32 = u32::MAX;
 
 /// The ticket of what a node asks for itself.
 pub const OWN: u64 = u64::MAX;
@@ -263,8 +267,10 @@ impl Singleton {
         if state.volatile.role != Role::Runs {
             return;
         }
-        let Some(asks) = state.volatile.asks.checked_sub(1) else {
-            return;
+        let asks = match state.volatile.asks {
+            0 => return,
+            ASKS_UNBOUNDED => ASKS_UNBOUNDED,
+            asks => asks - 1,
         };
         out.arm(Timer::Tend);
         let ticket = OWN;

@@ -12,21 +12,26 @@
 //! others had, but not before a *margin* has passed in which they have all stepped aside. When
 //! everybody hears everybody again, those who had stepped aside serve again.
 //!
+//! Members come and go while all that are known hear each other, one step at a time (see [`Stage`]), and
+//! heartbeats say how far each has come. Who is coming or going may count already, or no longer, as
+//! others see it, so that a side decides for itself only what holds either way.
+//!
 //! - **Source.** Akka's and Pekko's split brain resolver (*Split Brain Resolver*, Pekko documentation,
 //!   and `DowningStrategy.scala`): its strategies, its stability window, its down-all-when-unstable, its
 //!   removal margin; Davčev and Burkhard, *Consistency and Recovery Control for Replicated Files*, SOSP
-//!   1985, for a majority with a tie-break; corosync's `votequorum(5)` for the same in practice.
+//!   1985, for a majority with a tie-break; Akka's membership lifecycle, for steps that are taken when all
+//!   have seen the one before; corosync's `votequorum(5)` for the same in practice.
 //! - **Promises.** Of the resolvers, for all views of up to five members: of sides that cannot hear each
 //!   other at most one goes on; none goes on only where [`Strategy`] says so. Of the machine: *one side*:
 //!   when a node has taken over, nobody outside its side serves. *aside is aside*: who has stepped aside
 //!   does not serve. *a side goes on*: when a cut stays, the side that is to take over does. *rejoin*:
-//!   when everybody hears everybody, everybody serves.
+//!   when everybody hears everybody, every member serves, and nobody is coming or going any more.
 //! - **Assumes.** Time. A heartbeat arrives within a beat or not at all; clocks agree; alarms ring when
 //!   they may. [`Timing::is_sound`] says what follows for the margin. Where time cannot be trusted
-//!   what is taken over needs a lease with a token: [`crate::lease`]. Nodes crash and restart, and keep
-//!   nothing; they do not lie.
-//! - **Leaves out.** How members join and leave: the machine's members are fixed, the resolvers' are
-//!   not. Contending for a lease: by [`Strategy::LeaseMajority`] this machine steps aside, and
+//!   what is taken over needs a lease with a token: [`crate::lease`]. Nodes crash and restart, and do not lie;
+//!   a disk keeps who the members are.
+//! - **Leaves out.** Removing those who are gone for good: a member leaves while it is there. Contending
+//!   for a lease: by [`Strategy::LeaseMajority`] this machine steps aside, and
 //!   [`crate::singleton`] is the one that asks.
 //! - **The textbook says.** `SplitBrainPrevention` (chapter 8): sees all nodes and decides for all of
 //!   them; its quorum may be any number (`one_side_falls_when_any_quorum_will_do`); a node that it has
@@ -43,8 +48,10 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Map, NodeSet};
 use crate::machine::{Machine, NodeId, Outbox, State};
 
+mod roster;
 mod view;
 
+pub use roster::{Change, Durable, MEMBERS_MAX, Stage, Stages};
 pub use view::{Alone, CHANGES_MAX, Roster, Strategy, Turn, Verdict, View, resolve};
 
 /// One node.
@@ -52,7 +59,7 @@ pub use view::{Alone, CHANGES_MAX, Roster, Strategy, Turn, Verdict, View, resolv
 pub struct SplitBrain {
     /// This node.
     pub me: NodeId,
-    /// All nodes.
+    /// The members at first. Who is to join them is not among them.
     pub members: NodeSet,
     /// How it is decided which side goes on.
     pub strategy: Strategy,
@@ -100,6 +107,20 @@ pub enum Call {
         /// The caller's name for this call.
         ticket: u64,
     },
+    /// Let this one join.
+    Admit {
+        /// The caller's name for this call.
+        ticket: u64,
+        /// Who: a number that no member ever had.
+        node: NodeId,
+    },
+    /// Let this one leave.
+    Retire {
+        /// The caller's name for this call.
+        ticket: u64,
+        /// Who.
+        node: NodeId,
+    },
 }
 
 /// What travels.
@@ -109,6 +130,8 @@ pub enum Message {
     Beat {
         /// And these I hear, myself included.
         hears: NodeSet,
+        /// So far has each member come, as far as I know.
+        stages: Stages,
     },
 }
 
@@ -132,28 +155,33 @@ pub enum Timer {
 pub enum Event {
     /// How the node stands from now on.
     Stands(Standing),
-    /// To the caller: whether it may serve.
+    /// To the caller: whether it may serve, or whether what it wants of the members is begun.
     Answered {
         /// The caller's name for the call.
         ticket: u64,
-        /// Whether.
+        /// The answer.
         answer: Answer,
     },
 }
 
-/// Whether a node may serve.
+/// An answer to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Answer {
-    /// It may.
+    /// The node may serve.
     Serve,
     /// It may not.
     Refuse,
+    /// The member is coming, or going.
+    Begun,
+    /// Nothing was done: not all hear each other and know the same of each other, or the member is past
+    /// that step.
+    NotNow,
 }
 
 /// How a node stands. In all but the last it serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Standing {
-    /// Everybody hears everybody.
+    /// Everybody hears everybody, and this node is a member.
     Whole,
     /// Not so; it has not decided yet.
     Unsure,
@@ -165,13 +193,15 @@ pub enum Standing {
     Aside,
 }
 
-/// What a node knows: nothing of it survives a crash.
+/// What a crash takes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Volatile {
     /// How it stands.
     pub standing: Standing,
     /// Whom each says to hear that this node hears, by its last word. Of itself it need not be told.
     pub reports: Map<NodeId, NodeSet>,
+    /// Those whose last word was that each member has come exactly as far as this node knows.
+    pub agreeing: NodeSet,
 }
 
 impl Machine for SplitBrain {
@@ -179,24 +209,42 @@ impl Machine for SplitBrain {
     type Message = Message;
     type Timer = Timer;
     type Event = Event;
-    type Durable = ();
+    type Durable = Durable;
     type Volatile = Volatile;
 
-    fn boot(&self, (): &mut (), out: &mut Outbox<Self>) -> Volatile {
+    fn boot(&self, durable: &mut Durable, out: &mut Outbox<Self>) -> Volatile {
+        if durable.stages.is_empty() && self.members.contains(self.me) {
+            let members = self.members.iter();
+            durable.stages = members.map(|node| (node, Stage::Up)).collect();
+        }
         out.arm(Timer::Beat);
         out.arm(Timer::Settle);
         Volatile {
             standing: Standing::Aside,
             reports: Map::new(),
+            agreeing: NodeSet::EMPTY,
         }
     }
 
     fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
-        let Call::MayServe { ticket } = call;
-        let answer = match state.volatile.standing {
-            Standing::Aside => Answer::Refuse,
-            Standing::Whole | Standing::Unsure | Standing::Stays | Standing::TookOver(_) => {
-                Answer::Serve
+        let (ticket, answer) = match call {
+            Call::MayServe { ticket } => (
+                ticket,
+                match state.volatile.standing {
+                    Standing::Aside => Answer::Refuse,
+                    Standing::Whole
+                    | Standing::Unsure
+                    | Standing::Stays
+                    | Standing::TookOver(_) => Answer::Serve,
+                },
+            ),
+            Call::Admit { ticket, node } => {
+                let answer = self.on_change_of_members(state, node, Stage::Joining, out);
+                (ticket, answer)
+            }
+            Call::Retire { ticket, node } => {
+                let answer = self.on_change_of_members(state, node, Stage::Leaving, out);
+                (ticket, answer)
             }
         };
         out.tell(Event::Answered { ticket, answer });
@@ -209,15 +257,27 @@ impl Machine for SplitBrain {
         message: Message,
         out: &mut Outbox<Self>,
     ) {
-        let Message::Beat { hears } = message;
-        if from == self.me || !self.members.contains(from) {
+        let Message::Beat { hears, stages } = message;
+        let is_known = state.durable.roster().known().contains(from);
+        // Whoever is to join hears of it from those who know.
+        let is_invited = state.durable.stages.is_empty() && stages.contains_key(&self.me);
+        if from == self.me || from.0 >= MEMBERS_MAX || !(is_known || is_invited) {
             return; // Nobody's business.
         }
+        self.hear_stages(state, &stages, out);
+        if !state.durable.roster().known().contains(from) {
+            return; // It knows that it has been removed, and so does this node now.
+        }
         out.arm(Timer::Missing(from));
-        let hears = hears.intersection(self.members);
         if state.volatile.reports.insert(from, hears) != Some(hears) {
             Self::on_change(state, out);
         }
+        if stages == state.durable.stages {
+            state.volatile.agreeing.insert(from);
+        } else {
+            state.volatile.agreeing.remove(from);
+        }
+        self.advance(state, out);
     }
 
     fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
@@ -225,11 +285,14 @@ impl Machine for SplitBrain {
             Timer::Beat => {
                 out.arm(Timer::Beat);
                 let hears = self.hears(state);
-                let others = self.members.iter().filter(|node| *node != self.me);
-                out.broadcast(others, &Message::Beat { hears });
+                let stages = state.durable.stages.clone();
+                let known = state.durable.roster().known();
+                let others = known.iter().filter(|node| *node != self.me);
+                out.broadcast(others, &Message::Beat { hears, stages });
             }
             Timer::Missing(node) => {
                 if state.volatile.reports.remove(&node).is_some() {
+                    state.volatile.agreeing.remove(node);
                     Self::on_change(state, out);
                 }
             }
@@ -265,9 +328,16 @@ impl Machine for SplitBrain {
     }
 
     fn holds(&self, state: &State<Self>) -> bool {
-        let Volatile { standing, reports } = &state.volatile;
-        let is_member = |node: &NodeId| *node != self.me && self.members.contains(*node);
+        let Volatile {
+            standing,
+            reports,
+            agreeing,
+        } = &state.volatile;
+        let known = state.durable.roster().known();
+        let is_member = |node: &NodeId| *node != self.me && known.contains(*node);
         reports.keys().all(is_member)
+            && agreeing.iter().all(|node| reports.contains_key(&node))
+            && (*standing == Standing::Aside || state.durable.counts(self.me))
             && match standing {
                 Standing::TookOver(side) => {
                     side.contains(self.me) && side.is_subset(self.hears(state))
@@ -287,15 +357,16 @@ impl SplitBrain {
 
     /// What this node sees.
     pub fn view(&self, state: &State<Self>) -> View {
-        let mut reports = state.volatile.reports.clone();
+        let roster = state.durable.roster();
+        let known = roster.known();
+        let reports = state.volatile.reports.iter();
+        // Of those that are no members here it does not matter who hears them.
+        let of_members = |(node, hears): (&NodeId, &NodeSet)| (*node, hears.intersection(known));
+        let mut reports: Map<NodeId, NodeSet> = reports.map(of_members).collect();
         reports.insert(self.me, self.hears(state));
-        let up = self.members;
         View {
             me: self.me,
-            roster: Roster {
-                up,
-                ..Roster::default()
-            },
+            roster,
             reports,
         }
     }
@@ -318,6 +389,11 @@ impl SplitBrain {
     fn on_settle(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
         let view = self.view(state);
         out.disarm(Timer::Limit);
+        if !state.durable.counts(self.me) {
+            // It has not joined yet, or is no member any more.
+            stand(state, Standing::Aside, out);
+            return;
+        }
         if view.is_whole() {
             stand(state, Standing::Whole, out);
             return;
@@ -337,7 +413,8 @@ impl SplitBrain {
     /// The margin is over, and the view is what it was.
     fn on_take_over(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
         let view = self.view(state);
-        let stays = resolve(&self.strategy, &view) == Verdict::Stay;
+        let counts = state.durable.counts(self.me);
+        let stays = counts && resolve(&self.strategy, &view) == Verdict::Stay;
         if let Some(side) = view.side().filter(|_| stays && !view.is_whole()) {
             stand(state, Standing::TookOver(side), out);
         }

@@ -460,6 +460,23 @@ impl Machine for Swim {
 }
 
 impl Swim {
+    /// Within how many milliseconds a member that crashed is held dead by each of `others` others that run,
+    /// if their alarms ring when they may: each finds out for itself, whether or not it hears of it.
+    ///
+    /// A round has a turn for each, and the one that crashed may have had its turn first in one and have it
+    /// last in the next. A turn lasts longest when local health is worst and no answer comes: see
+    /// [`Machine::delay`]. Then the suspicion has to stand.
+    pub fn detection_ms_max(&self, others: u64) -> u64 {
+        let period = u64::from(self.period_ms.max(5));
+        let stretched = period.saturating_mul(u64::from(self.health_max) + 1);
+        // To wait for the turn, then for the answer, then for an answer by others.
+        let waits = stretched.saturating_mul(6 + 1 + 2) / 5;
+        let turn = waits.saturating_add(period.saturating_mul(2) / 5);
+        let turns = others.saturating_mul(2).saturating_sub(1);
+        let suspicion = u64::from(self.suspicion_periods.clamp(1, 1_000)) + 1;
+        (turn.saturating_mul(turns)).saturating_add(period.saturating_mul(suspicion))
+    }
+
     /// Those of `nodes` that are others.
     fn others(&self, mut nodes: NodeSet) -> NodeSet {
         nodes.remove(self.me);

@@ -13,8 +13,8 @@ use quorate::data::{Map, NodeSet};
 use quorate::machine::{Durable, Input, NodeId, Output, Step, boot, step};
 use quorate_models::commit::specification::{Stage, TransactionCommit, leads};
 use quorate_models::commit::{
-    AC1, AC2, AC3, AC4, AC5, CALLS_RETURN, ONE_LOCK, ONE_ORDER, RECOVERY, obligations, refining,
-    stages, wrong_obligations,
+    AC1, AC2, AC3, AC4, AC5, CALLS_RETURN, ONE_LOCK, ONE_ORDER, RECOVERY, TERMINATION, obligations,
+    refining, stages, wrong_obligations,
 };
 use quorate_models::engine::{Options, search, unwatched};
 use quorate_models::laws::{self, Move};
@@ -176,6 +176,16 @@ fn recovery_falls_when_the_decision_is_said_once() {
 #[test]
 fn recovery_falls_when_nobody_in_doubt_asks() {
     refutes("commit", "no-inquiry", RECOVERY);
+}
+
+#[test]
+fn termination_falls_when_nobody_in_doubt_asks() {
+    refutes("commit", "in-doubt-for-ever", TERMINATION);
+}
+
+#[test]
+fn termination_falls_when_the_coordinator_stays_dead() {
+    refutes("commit", "blocked-for-ever", TERMINATION);
 }
 
 #[test]

@@ -17,6 +17,11 @@ fn promises_hold_with_three_nodes_of_which_one_crashes() {
 }
 
 #[test]
+fn promises_hold_with_the_numbers_of_the_published_model() {
+    holds("detector", "published", 0);
+}
+
+#[test]
 fn promises_hold_with_two_nodes_and_slow_messages() {
     holds("detector", "two", 11_990);
 }

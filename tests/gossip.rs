@@ -27,6 +27,21 @@ fn promises_hold_when_three_nodes_delete() {
 }
 
 #[test]
+fn promises_hold_with_three_nodes_and_a_crash() {
+    holds("gossip", "three-crash", 0);
+}
+
+#[test]
+fn promises_hold_with_three_nodes_and_a_cut() {
+    holds("gossip", "three-cut", 0);
+}
+
+#[test]
+fn promises_hold_with_three_nodes_and_two_writers() {
+    holds("gossip", "three-two-writers", 0);
+}
+
+#[test]
 fn promises_hold_with_two_writers() {
     holds("gossip", "two", 277_722);
 }

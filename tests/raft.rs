@@ -5,13 +5,15 @@ use proptest::prelude::*;
 use quorate::data::NodeSet;
 use quorate::machine::{Input, NodeId};
 use quorate::raft::{
-    Call, Command, Elections, Entry, FirstEntry, Index, Leadership, Message, Operation, Position,
-    Raft, Reads, Reply, Session, Store, Term, Timer,
+    Call, Changes, Command, Current, Elections, Entry, FirstEntry, Flow, Index, Leadership,
+    MemberChange, Membership, Message, Operation, Piece, Position, Raft, Reads, Reply, Rest,
+    Session, Snapshots, Store, Term, Timer,
 };
 use quorate_models::laws::{self, Move};
 use quorate_models::raft::{
     A_LEADER_COMMITS, ELECTION_SAFETY, LEADER_APPEND_ONLY, LEADER_COMPLETENESS, LINEARIZABLE,
-    LOG_MATCHING, MATCH_INDEX, OWN_TERM, STATE_MACHINE_SAFETY, SURVIVES, mirrored, obligations,
+    LOG_MATCHING, MATCH_INDEX, OWN_TERM, SECOND_MAJORITY, STATE_MACHINE_SAFETY, STORES, SURVIVES,
+    TRANSFER_ENDS, extended_mirrored, extended_obligations, mirrored, obligations,
     wrong_obligations,
 };
 use quorate_models::testing::{audits, discharges, holds, refutes};
@@ -232,8 +234,201 @@ fn linearizable_falls_when_reads_come_before_the_first_commit() {
 }
 
 #[test]
+fn promises_hold_with_entries_sent_ahead() {
+    holds("raft", "pipelined", 1);
+}
+
+#[test]
+fn promises_hold_with_no_ops_sent_ahead() {
+    holds("raft", "pipelined-no-ops", 1);
+}
+
+#[test]
+fn promises_hold_with_snapshots() {
+    holds("raft", "snapshots", 1);
+}
+
+#[test]
+fn promises_hold_with_snapshots_and_a_crash() {
+    holds("raft", "snapshots-crash", 1);
+}
+
+#[test]
+fn promises_hold_with_snapshots_that_keep_an_entry() {
+    holds("raft", "snapshots-kept", 1);
+}
+
+#[test]
+fn linearizable_holds_of_sessions_in_snapshots() {
+    holds("raft", "snapshots-sessions", 1);
+}
+
+#[test]
+fn promises_hold_when_leadership_is_handed_over() {
+    holds("raft", "transfer", 1);
+}
+
+#[test]
+fn promises_hold_when_members_change_one_by_one() {
+    holds("raft", "one-by-one-members", 1);
+}
+
+#[test]
+fn promises_hold_when_members_change_by_joint_consensus() {
+    holds("raft", "joint-members", 1);
+}
+
+#[test]
+fn promises_hold_when_the_removed_restart() {
+    holds("raft", "removed-and-restarted", 1);
+}
+
+#[test]
+fn promises_hold_when_two_leaders_change_the_members() {
+    holds("raft", "two-leaders-change", 1);
+}
+
+#[test]
+fn linearizable_holds_of_reads_by_a_lease() {
+    holds("raft", "leases", 1);
+}
+
+#[test]
+fn linearizable_holds_of_reads_by_a_lease_when_leadership_is_handed_over() {
+    holds("raft", "leases-and-a-transfer", 1);
+}
+
+#[test]
+fn linearizable_falls_when_there_are_leases_after_a_handover() {
+    refutes("raft", "leases-after-handover", LINEARIZABLE);
+}
+
+#[test]
+fn linearizable_falls_when_the_led_vote_for_another() {
+    refutes("raft", "votes-though-led", LINEARIZABLE);
+}
+
+#[test]
+fn linearizable_falls_when_the_restarted_vote_for_another() {
+    refutes("raft", "restarts-unled", LINEARIZABLE);
+}
+
+#[test]
+fn linearizable_falls_when_a_lease_begins_with_the_answer() {
+    refutes("raft", "begins-with-the-answer", LINEARIZABLE);
+}
+
+#[test]
+fn linearizable_falls_when_a_clock_drifts_past_the_bound() {
+    refutes("raft", "drifts-past-the-bound", LINEARIZABLE);
+}
+
+#[test]
+fn promises_hold_when_refusals_do_not_wait_for_the_disk() {
+    holds("raft", "refusals-do-not-wait", 1);
+}
+
+#[test]
+fn election_safety_falls_when_votes_do_not_wait_for_the_disk() {
+    refutes("raft", "votes-do-not-wait", ELECTION_SAFETY);
+}
+
+#[test]
+fn committed_entries_survive_falls_when_acknowledgements_do_not_wait_for_the_disk() {
+    refutes("raft", "acknowledgements-do-not-wait", SURVIVES);
+}
+
+#[test]
+fn match_index_is_sound_falls_when_a_leader_supposes_arrival() {
+    refutes("raft", "supposes-arrival", MATCH_INDEX);
+}
+
+#[test]
+fn a_leader_commits_falls_when_the_window_stays_shut() {
+    refutes("raft", "window-stays-shut", A_LEADER_COMMITS);
+}
+
+#[test]
+fn linearizable_falls_when_a_snapshot_forgets_sessions() {
+    refutes("raft", "snapshot-forgets-sessions", LINEARIZABLE);
+}
+
+#[test]
+fn stores_are_what_the_log_makes_falls_when_snapshots_are_mixed() {
+    refutes("raft", "mixes-snapshots", STORES);
+}
+
+#[test]
+fn committed_entries_survive_falls_when_an_older_snapshot_is_installed() {
+    refutes("raft", "installs-older", SURVIVES);
+}
+
+#[test]
+fn log_matching_falls_when_a_snapshot_keeps_the_tail() {
+    refutes("raft", "keeps-the-tail", LOG_MATCHING);
+}
+
+#[test]
+fn stores_are_what_the_log_makes_falls_when_a_node_restarts_empty() {
+    refutes("raft", "restarts-empty", STORES);
+}
+
+#[test]
+fn election_safety_falls_when_an_heir_is_crowned() {
+    refutes("raft", "heir-is-crowned", ELECTION_SAFETY);
+}
+
+#[test]
+fn a_transfer_ends_falls_when_a_leader_waits_for_its_heir() {
+    refutes("raft", "waits-for-the-heir", TRANSFER_ENDS);
+}
+
+#[test]
+fn no_second_majority_falls_when_members_change_too_early() {
+    refutes("raft", "changes-too-early", SECOND_MAJORITY);
+}
+
+#[test]
+fn no_second_majority_falls_when_changes_count_from_commit() {
+    refutes("raft", "counts-from-commit", SECOND_MAJORITY);
+}
+
+#[test]
+fn no_second_majority_falls_when_changes_are_made_at_once() {
+    refutes("raft", "changes-at-once", SECOND_MAJORITY);
+}
+
+#[test]
+fn committed_entries_survive_falls_when_a_removed_leader_counts() {
+    refutes("raft", "removed-leader-counts", SURVIVES);
+}
+
+#[test]
+fn committed_entries_survive_falls_when_a_learner_counts() {
+    refutes("raft", "learner-counts", SURVIVES);
+}
+
+#[test]
+fn no_second_majority_falls_when_the_new_majority_is_enough() {
+    refutes("raft", "new-majority-alone", SECOND_MAJORITY);
+}
+
+#[test]
 fn dead_messages_are_dead() {
     discharges(obligations());
+}
+
+#[test]
+fn dead_messages_are_dead_beyond_the_core() {
+    discharges(extended_obligations());
+}
+
+#[test]
+fn members_are_alike_beyond_the_core() {
+    let discharged = extended_mirrored().unwrap_or_else(|failure| panic!("{failure}"));
+    for one in discharged {
+        assert!(one.reduced < one.states && 0 < one.promised, "{one:?}");
+    }
 }
 
 #[test]
@@ -335,6 +530,7 @@ fn session() -> impl Strategy<Value = Session> {
 fn entry() -> impl Strategy<Value = Entry> {
     let command = prop_oneof![
         Just(Command::NoOp),
+        membership().prop_map(Command::Members),
         (session(), operation())
             .prop_map(|(session, operation)| Command::Apply { session, operation }),
     ];
@@ -344,11 +540,66 @@ fn entry() -> impl Strategy<Value = Entry> {
     })
 }
 
+fn nodes() -> impl Strategy<Value = NodeSet> {
+    vec(0..4_u64, 0..4).prop_map(|nodes| nodes.into_iter().map(NodeId).collect())
+}
+
+fn membership() -> impl Strategy<Value = Membership> {
+    (nodes(), nodes(), nodes()).prop_map(|(voters, outgoing, learners)| Membership {
+        voters,
+        outgoing,
+        learners,
+    })
+}
+
+fn piece() -> impl Strategy<Value = Piece> {
+    prop_oneof![
+        ("[xy]", "[AB]").prop_map(|(key, value)| Piece::Value(key, value)),
+        (0..3_u64, number()).prop_map(|(client, serial)| Piece::Session(
+            client,
+            serial,
+            Reply::Done
+        )),
+    ]
+}
+
+fn install() -> impl Strategy<Value = Message> {
+    let current = (number(), membership()).prop_map(|(index, membership)| Current {
+        index: Index(index),
+        membership,
+    });
+    let rest = prop_oneof![Just(Rest::More), Just(Rest::Nothing)];
+    (
+        (number(), position(), proptest::option::of(current)),
+        (0..3_u64, vec(piece(), 0..3), rest, number()),
+    )
+        .prop_map(
+            |((term, position, members), (offset, pieces, rest, round))| Message::InstallSnapshot {
+                term: Term(term),
+                position,
+                members,
+                offset,
+                pieces,
+                rest,
+                round,
+            },
+        )
+}
+
 fn answer() -> impl Strategy<Value = Message> {
     prop_oneof![
         number().prop_map(|term| Message::PreVote { term: Term(term) }),
         number().prop_map(|term| Message::Vote { term: Term(term) }),
         number().prop_map(|term| Message::Stale { term: Term(term) }),
+        number().prop_map(|term| Message::TimeoutNow { term: Term(term) }),
+        (number(), position(), number(), number()).prop_map(|(term, position, offset, round)| {
+            Message::Received {
+                term: Term(term),
+                position,
+                offset,
+                round,
+            }
+        }),
         (number(), number(), number()).prop_map(|(term, matching, round)| Message::Appended {
             term: Term(term),
             matching: Index(matching),
@@ -384,7 +635,17 @@ fn message() -> impl Strategy<Value = Message> {
                 round,
             }
         ),
+        2 => install(),
         3 => answer(),
+    ]
+}
+
+fn change() -> impl Strategy<Value = MemberChange> {
+    prop_oneof![
+        node().prop_map(MemberChange::AddLearner),
+        node().prop_map(MemberChange::Promote),
+        node().prop_map(MemberChange::Remove),
+        nodes().prop_map(MemberChange::Replace),
     ]
 }
 
@@ -401,6 +662,8 @@ fn call() -> impl Strategy<Value = Call> {
             ticket,
             key: "x".into(),
         }),
+        (any::<u64>(), change()).prop_map(|(ticket, change)| Call::Members { ticket, change }),
+        (any::<u64>(), node()).prop_map(|(ticket, to)| Call::Transfer { ticket, to }),
     ]
 }
 
@@ -409,6 +672,8 @@ fn one_move() -> impl Strategy<Value = Move<Raft>> {
         Just(Timer::Election),
         Just(Timer::Heartbeat),
         Just(Timer::Quorum),
+        Just(Timer::Transfer),
+        (0..4_u64).prop_map(Timer::Lease),
     ];
     prop_oneof![
         3 => call().prop_map(|call| Move::Input(Input::Call(call))),
@@ -429,7 +694,28 @@ proptest! {
             Just(Leadership::UntilDeposed),
             Just(Leadership::CheckQuorum),
         ],
-        reads in prop_oneof![Just(Reads::Log), Just(Reads::ReadIndex)],
+        reads in prop_oneof![
+            Just(Reads::Log),
+            Just(Reads::ReadIndex),
+            Just(Reads::Lease { drift_ms: 10 }),
+        ],
+        flow in prop_oneof![
+            Just(Flow::StopAndWait),
+            Just(Flow::Pipelined { messages_max: 2 }),
+        ],
+        snapshots in prop_oneof![
+            Just(Snapshots::Never),
+            (1..3_u32, 0..2_u32).prop_map(|(entries, kept)| Snapshots::Every {
+                entries,
+                kept,
+                pieces_max: 1,
+            }),
+        ],
+        changes in prop_oneof![
+            Just(Changes::Never),
+            Just(Changes::OneByOne),
+            Just(Changes::Joint),
+        ],
         moves in vec(one_move(), 0..60),
     ) {
         let machine = Raft {
@@ -439,7 +725,13 @@ proptest! {
             first_entry,
             leadership,
             reads,
+            election_ms: 150,
             batch_entries_max: 2,
+            batch_bytes_max: 100,
+            flow,
+            snapshots,
+            changes,
+            spares: NodeSet::from_iter([NodeId(4)]),
         };
         laws::check(&machine, moves);
     }

@@ -4,8 +4,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use quorate::machine::{Input, NodeId};
 use quorate::service::{
-    Add, Breaker, BreakerLimits, Budget, Bulkhead, Call, Message, Outcome, Permit, RECORDS_MAX,
-    Request, RetryLimits, Seen, Service, Session, Sessions, Stage, Tenant, Timer,
+    Add, Breaker, BreakerLimits, Budget, Bulkhead, Call, Counting, Message, Outcome, Permit,
+    RECORDS_MAX, Request, RetryLimits, Seen, Service, Session, Sessions, Stage, Tenant, Timer,
 };
 use quorate_models::laws::{self, Move};
 use quorate_models::service;
@@ -149,6 +149,7 @@ fn done_once_falls_with_a_lying_disk() {
 const LIMITS: BreakerLimits = BreakerLimits {
     failures_max: 2,
     probes_max: 1,
+    cool_ms: 500,
 };
 
 #[test]
@@ -199,7 +200,7 @@ proptest! {
     fn a_breaker_always_knows_its_probes(
         all in vec(happens(), 0..60), failures_max in 1_u32..4, probes_max in 1_u32..4,
     ) {
-        let limits = BreakerLimits { failures_max, probes_max };
+        let limits = BreakerLimits { failures_max, probes_max, cool_ms: 500 };
         let mut breaker = Breaker::default();
         let mut permits: Vec<Permit> = Vec::new();
         let take = |permits: &mut Vec<Permit>, place: usize| {
@@ -267,7 +268,9 @@ proptest! {
     fn retries_never_exceed_what_was_paid(
         all in vec(any::<bool>(), 0..200), earned_percent in 0_u32..150, saved_percent_max in 0_u32..500,
     ) {
-        let limits = RetryLimits { attempts_max: 3, earned_percent, saved_percent_max };
+        let limits = RetryLimits {
+            attempts_max: 3, earned_percent, saved_percent_max, wait_ms: 50, wait_ms_max: 200,
+        };
         let mut budget = Budget::new(limits);
         let (mut calls, mut retries) = (0, 0);
         for call in all {
@@ -280,6 +283,45 @@ proptest! {
             prop_assert!(retries * 100 <= saved_percent_max + calls * earned_percent);
         }
     }
+}
+
+/// How often the server is asked at the bottom of so many layers, each of which tries three times, if
+/// every attempt fails and so many calls are made at the top.
+fn load(layers: usize, calls: u32, limits: RetryLimits) -> u32 {
+    fn call(budgets: &mut [Budget], limits: RetryLimits) -> u32 {
+        let Some((budget, below)) = budgets.split_first_mut() else {
+            return 1;
+        };
+        budget.earn(limits);
+        let mut load = call(below, limits);
+        for _ in 1..limits.attempts_max {
+            if budget.spend() {
+                load += call(below, limits);
+            }
+        }
+        load
+    }
+    let mut budgets = vec![Budget::new(limits); layers];
+    (0..calls).map(|_| call(&mut budgets, limits)).sum()
+}
+
+/// Retries multiply through layers, and shares hardly do.
+#[test]
+fn three_layers_of_three_attempts_are_27_and_three_budgets_of_a_tenth_are_a_third_more() {
+    let limits = |earned_percent, saved_percent_max| RetryLimits {
+        attempts_max: 3,
+        earned_percent,
+        saved_percent_max,
+        wait_ms: 50,
+        wait_ms_max: 200,
+    };
+    let calls = 1_000;
+    let without = limits(200, 200);
+    assert_eq!(load(1, calls, without), 3 * calls);
+    assert_eq!(load(2, calls, without), 9 * calls);
+    assert_eq!(load(3, calls, without), 27 * calls);
+    let tenth = load(3, calls, limits(10, 100));
+    assert!((1_300..=1_340).contains(&tenth), "{tenth}: a third more");
 }
 
 fn session(client: u64, serial: u64) -> Session {
@@ -353,7 +395,10 @@ fn one_move() -> impl Strategy<Value = Move<Service>> {
         tenant: Tenant(tenant),
         request,
     });
-    let timer = prop_oneof![(0_u64..4).prop_map(Timer::Attempt), Just(Timer::Cool)];
+    let timer = prop_oneof![
+        (0_u64..4, 1_u32..4).prop_map(|(ticket, attempt)| Timer::Attempt(ticket, attempt)),
+        Just(Timer::Cool)
+    ];
     prop_oneof![
         4 => call.prop_map(|call| Move::Input(Input::Call(call))),
         4 => (0_u64..3, message()).prop_map(|(from, message)| {
@@ -368,9 +413,16 @@ proptest! {
     #[test]
     fn the_laws_of_every_machine_hold(me in 0_u64..2, moves in vec(one_move(), 0..80)) {
         let machine = Service {
+            work: Counting,
             me: NodeId(me),
             server: NodeId(0),
-            retry: RetryLimits { attempts_max: 3, earned_percent: 50, saved_percent_max: 300 },
+            retry: RetryLimits {
+                attempts_max: 3,
+                earned_percent: 50,
+                saved_percent_max: 300,
+                wait_ms: 50,
+                wait_ms_max: 200,
+            },
             breaker: LIMITS,
             share: 2,
         };

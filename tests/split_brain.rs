@@ -4,10 +4,10 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use quorate::data::{Map, NodeSet};
-use quorate::machine::{Input, Machine, NodeId};
+use quorate::machine::{Input, Machine, NodeId, Output, State, Step, boot, step};
 use quorate::split_brain::{
-    Alone, Call, Message, Roster, SplitBrain, Strategy as Rules, Timer, Timing, Turn, Verdict,
-    View, resolve,
+    Alone, Answer, Call, Durable, Event, Message, Roster, SplitBrain, Stage, Stages, Standing,
+    Strategy as Rules, Timer, Timing, Turn, Verdict, View, resolve,
 };
 use quorate_models::laws::{self, Move};
 use quorate_models::split_brain::views::{self, Rule, Tally, by, first};
@@ -52,6 +52,21 @@ fn promises_hold_by_a_static_quorum() {
 #[test]
 fn promises_hold_by_seniority() {
     holds("split_brain", "three-oldest", 22_953);
+}
+
+#[test]
+fn promises_hold_when_a_member_joins() {
+    holds("split_brain", "joins", 0);
+}
+
+#[test]
+fn promises_hold_when_a_member_leaves() {
+    holds("split_brain", "leaves", 0);
+}
+
+#[test]
+fn promises_hold_when_a_member_joins_and_one_crashes() {
+    holds("split_brain", "joins-crash", 0);
 }
 
 #[test]
@@ -107,6 +122,21 @@ fn one_side_falls_when_the_margin_is_too_short() {
 #[test]
 fn one_side_falls_when_a_node_serves_as_it_boots() {
     refutes("split_brain", "serves-as-it-boots", ONE_SIDE);
+}
+
+#[test]
+fn one_side_falls_when_who_is_admitted_counts_at_once() {
+    refutes("split_brain", "counts-at-once", ONE_SIDE);
+}
+
+#[test]
+fn one_side_falls_when_those_who_join_are_not_counted() {
+    refutes("split_brain", "joining-uncounted", ONE_SIDE);
+}
+
+#[test]
+fn one_side_falls_when_members_are_forgotten() {
+    refutes("split_brain", "members-forgotten", ONE_SIDE);
 }
 
 #[test]
@@ -408,6 +438,122 @@ fn a_margin_is_sound_when_others_have_stepped_aside_before_it_is_over() {
     );
 }
 
+/// The first so many are members, and nobody comes or goes.
+fn ups(count: usize) -> Stages {
+    let members = NodeSet::first(count).iter();
+    members.map(|node| (node, Stage::Up)).collect()
+}
+
+/// One node, and what it told and sent last.
+struct One {
+    machine: SplitBrain,
+    state: State<SplitBrain>,
+    told: Vec<Event>,
+}
+
+impl One {
+    fn new(me: u64, members: usize) -> Self {
+        let machine = SplitBrain {
+            me: NodeId(me),
+            members: NodeSet::first(members),
+            strategy: Rules::KeepMajority,
+            timing: TIMING,
+        };
+        let Step { state, .. } = boot(&machine, Durable::default());
+        let told = Vec::new();
+        Self {
+            machine,
+            state,
+            told,
+        }
+    }
+
+    fn does(&mut self, input: Input<SplitBrain>) -> &mut Self {
+        let Step { state, sealed } = step(&self.machine, self.state.clone(), input);
+        self.state = state;
+        let outputs = sealed.persist(|_| Ok::<(), ()>(())).expect("a disk");
+        let told = outputs.into_iter().filter_map(|output| match output {
+            Output::Event(event) => Some(event),
+            Output::Send { .. } | Output::Arm(_) | Output::Disarm(_) => None,
+        });
+        self.told = told.collect();
+        self
+    }
+
+    fn hears(&mut self, from: u64, hears: &[u64], stages: &Stages) -> &mut Self {
+        let (from, hears, stages) = (NodeId(from), set(hears), stages.clone());
+        let message = Message::Beat { hears, stages };
+        self.does(Input::Message { from, message })
+    }
+
+    fn answers(&mut self, call: Call) -> Answer {
+        let Some(Event::Answered { answer, .. }) = self.does(Input::Call(call)).told.pop() else {
+            panic!("an answer");
+        };
+        answer
+    }
+
+    fn stage(&self, node: u64) -> Option<Stage> {
+        self.state.durable.stages.get(&NodeId(node)).copied()
+    }
+}
+
+#[test]
+fn a_member_takes_a_step_when_all_have_said_that_they_know_of_the_one_before() {
+    let (ticket, node) = (1, NodeId(2));
+    let admit = Call::Admit { ticket, node };
+    let mut one = One::new(0, 2);
+    assert_eq!(one.answers(admit), Answer::NotNow, "it has heard nobody");
+    one.hears(1, &[0, 1], &ups(2));
+    assert_eq!(one.answers(admit), Answer::Begun);
+    assert_eq!(one.stage(2), Some(Stage::Joining));
+    assert_eq!(one.answers(admit), Answer::NotNow, "it is joining");
+    let known = one.state.durable.stages.clone();
+    one.hears(1, &[0, 1, 2], &known);
+    assert_eq!(
+        one.stage(2),
+        Some(Stage::Joining),
+        "it has not said so itself"
+    );
+    one.hears(2, &[0, 1, 2], &known);
+    assert_eq!(one.stage(2), Some(Stage::Up));
+    let retire = Call::Retire { ticket, node };
+    assert_eq!(
+        one.answers(retire),
+        Answer::NotNow,
+        "not all know that it is up"
+    );
+    let known = ups(3);
+    one.hears(1, &[0, 1, 2], &known)
+        .hears(2, &[0, 1, 2], &known);
+    assert_eq!(one.answers(retire), Answer::Begun);
+    let known = one.state.durable.stages.clone();
+    one.hears(1, &[0, 1, 2], &known)
+        .hears(2, &[0, 1, 2], &known);
+    assert_eq!(one.stage(2), Some(Stage::Removed));
+    assert_eq!(one.answers(admit), Answer::NotNow, "its number is used up");
+}
+
+#[test]
+fn who_joins_serves_when_it_counts_and_who_left_does_not() {
+    let mut stages = ups(2);
+    stages.insert(NodeId(2), Stage::Joining);
+    let mut joiner = One::new(2, 2);
+    joiner.hears(1, &[0, 1], &ups(2));
+    assert!(joiner.state.durable.stages.is_empty(), "it is not invited");
+    joiner
+        .hears(1, &[0, 1, 2], &stages)
+        .hears(0, &[0, 1, 2], &stages);
+    assert_eq!(joiner.stage(2), Some(Stage::Up), "all know, it last");
+    joiner.does(Input::Timer(Timer::Settle));
+    assert_eq!(joiner.told, [Event::Stands(Standing::Whole)]);
+    stages.insert(NodeId(2), Stage::Removed);
+    joiner.hears(1, &[0, 1], &stages);
+    assert_eq!(joiner.told.last(), Some(&Event::Stands(Standing::Aside)));
+    joiner.does(Input::Timer(Timer::Settle));
+    assert_eq!(joiner.state.volatile.standing, Standing::Aside);
+}
+
 fn some_timer() -> impl Strategy<Value = Timer> {
     prop_oneof![
         Just(Timer::Beat),
@@ -419,23 +565,44 @@ fn some_timer() -> impl Strategy<Value = Timer> {
 }
 
 fn one_move() -> impl Strategy<Value = Move<SplitBrain>> {
-    let message = (0..5_u64, vec(0..64_u64, 0..4)).prop_map(|(from, hears)| {
+    let stage = prop_oneof![
+        Just(Stage::Joining),
+        Just(Stage::Up),
+        Just(Stage::Leaving),
+        Just(Stage::Removed),
+    ];
+    let stages = vec((0..70_u64, stage), 0..3);
+    let message = (0..5_u64, vec(0..64_u64, 0..4), stages).prop_map(|(from, hears, stages)| {
         let hears = hears.into_iter().map(NodeId).collect();
+        let stages = stages
+            .into_iter()
+            .map(|(node, stage)| (NodeId(node), stage));
+        let stages = stages.collect();
         Move::Input(Input::Message {
             from: NodeId(from),
-            message: Message::Beat { hears },
+            message: Message::Beat { hears, stages },
         })
     });
     let timely = (0..4_u64).prop_map(|from| {
         let hears = NodeSet::first(4);
+        let stages = ups(4);
         Move::Input(Input::Message {
             from: NodeId(from),
-            message: Message::Beat { hears },
+            message: Message::Beat { hears, stages },
         })
+    });
+    let change = (any::<u64>(), 0..6_u64, any::<bool>()).prop_map(|(ticket, node, comes)| {
+        let node = NodeId(node);
+        Move::Input(Input::Call(if comes {
+            Call::Admit { ticket, node }
+        } else {
+            Call::Retire { ticket, node }
+        }))
     });
     prop_oneof![
         1 => any::<u64>()
             .prop_map(|ticket| Move::Input(Input::Call(Call::MayServe { ticket }))),
+        2 => change,
         3 => message,
         6 => timely,
         8 => some_timer().prop_map(|timer| Move::Input(Input::Timer(timer))),

@@ -18,6 +18,11 @@ use quorate_models::swim::{
 use quorate_models::testing::{audits, discharges, holds, refutes};
 
 #[test]
+fn promises_hold_when_all_three_probe() {
+    holds("swim", "all-three", 0);
+}
+
+#[test]
 fn promises_hold_with_three_members() {
     holds("swim", "three", 185_449);
 }

@@ -39,6 +39,7 @@ pub(super) fn by_stateright<M: Machine, G: Ghost<M>>(world: World<M, G>) -> Foun
                 Some((name, kind, offers.iter().map(Erased::action).collect()))
             }
             Kind::Sometimes => met.is_none().then(|| (name, kind, Vec::new())),
+            Kind::Eventually => None,
         }
     });
     Found {

@@ -133,7 +133,7 @@ fn between_nodes() -> Vec<Box<dyn Exhibit>> {
             Flaw::MergedFirst,
             "merged-first",
             ONE_PUT,
-            "what arrives is merged into the clock, and then asked to be the next, as in the textbook",
+            "what arrives is merged into the clock, and then asked to be the next, as in the textbook: A waits for itself",
         ),
         fault(
             NO_NEEDLESS_DELAY,
@@ -141,7 +141,7 @@ fn between_nodes() -> Vec<Box<dyn Exhibit>> {
             Flaw::ReceiptTicks,
             "receipt-ticks",
             TWO_PUTS,
-            "a receipt counts in the clock that numbers a node's updates, as in the textbook",
+            "a receipt counts in the clock that numbers a node's updates, as in the textbook: n0 waits for a first update of n1, and there is none",
         ),
         fault(
             NO_DUPLICATION,
@@ -181,7 +181,7 @@ fn between_nodes() -> Vec<Box<dyn Exhibit>> {
             Flaw::ArrivalWins,
             "arrival-wins",
             TWO_PUTS,
-            "the last to arrive is what a key holds, as in the textbook",
+            "the last to arrive is what a key holds, as in the textbook: n0 holds B, and n1 holds A",
         ),
         fault(
             DELIVERY,
@@ -245,7 +245,7 @@ fn between_nodes() -> Vec<Box<dyn Exhibit>> {
             Flaw::HeldIsAcknowledged,
             "held-is-acknowledged",
             SERIES,
-            "what is held back is acknowledged, and with it what is missing before it",
+            "what is held back is acknowledged, and with it what is missing before it: n1 forgets A, which n0 has not",
         ),
         fault(
             FORGOTTEN,
@@ -253,7 +253,7 @@ fn between_nodes() -> Vec<Box<dyn Exhibit>> {
             Flaw::ForgottenAtTwo,
             "forgotten-at-two",
             (THREE, &["xA"]),
-            "a log forgets what two have",
+            "a log forgets what two have: n1 has nothing left to send to n0, which has it not",
         ),
     ]
 }

@@ -6,10 +6,12 @@ use std::thread::JoinHandle;
 use quorate::machine::Machine;
 use stateright::{Checker, Path};
 
+use super::cycles;
 use super::space::Space;
 use super::{Options, Outcome, actions, search, story, unwatched};
 use crate::action::Action;
 use crate::ghost::Ghost;
+use crate::promise::Kind;
 use crate::snapshot::Snapshot;
 use crate::world::World;
 
@@ -51,7 +53,12 @@ fn discoveries<M: Machine, G: Ghost<M>>(
     let settled = settled.filter_map(|(place, finding)| Some((place, finding, finding.steps?)));
     settled
         .map(|(place, finding, steps)| {
-            let path = story(&mut space, place, steps);
+            let path = match finding.kind {
+                Kind::Eventually => cycles::lasso(&mut space, place).expect("found once"),
+                Kind::Always | Kind::Sometimes | Kind::Recovers { .. } => {
+                    story(&mut space, place, steps)
+                }
+            };
             (finding.promise, actions(world, &path))
         })
         .collect()

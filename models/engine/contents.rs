@@ -11,7 +11,7 @@ use std::time::Duration;
 use quorate::data::NodeSet;
 use quorate::machine::NodeId;
 
-use super::space::What;
+use super::space::{Deed, What};
 use crate::action::Cut;
 use crate::promise::Kind;
 use crate::snapshot::{Adversary, Client};
@@ -99,7 +99,7 @@ pub(super) trait Contents {
 
     /// What may happen next after these actions, each a place among those offered at its time: the
     /// state that each leads to, unless it changes nothing.
-    fn offers(&mut self, path: &[usize]) -> Vec<Option<Parts>>;
+    fn offers(&mut self, path: &[usize]) -> Vec<(Deed, Option<Parts>)>;
     /// The name of something that happens to a node, for the coverage.
     fn name(&self, node: u32, what: What) -> String;
     /// The names of all calls, for the coverage.

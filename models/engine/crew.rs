@@ -249,7 +249,7 @@ fn search_together(
     let mut parts = found?.into_iter();
     let first = parts.next().ok_or("there are no workers")?;
     let whole = parts.fold(first, Part::join);
-    Ok(whole.found(&mut Space::new(&**subject), started.elapsed()))
+    Ok(whole.found(&mut Space::new(&**subject), started, options))
 }
 
 /// Successors, by the owner of each.

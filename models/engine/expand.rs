@@ -5,7 +5,7 @@ use std::ops::Range;
 use quorate::machine::NodeId;
 
 use super::contents::{Life, RECEIVER, SENDER};
-use super::space::{NONE, Row, Sent, Sink, Space, Stepped, What};
+use super::space::{Deed, NONE, Row, Sent, Sink, Space, Stepped, What};
 
 /// What every state has on the way to its successors.
 #[derive(Clone, Copy)]
@@ -18,7 +18,7 @@ struct Origin<'r> {
 
 impl Space<'_> {
     /// Gives every successor of a state to `sink`, and says how many there are.
-    pub(crate) fn expand(&mut self, row: &Row, print: u64, sink: &mut impl Sink) -> usize {
+    pub(super) fn expand<S: Sink>(&mut self, row: &Row, print: u64, sink: &mut S) -> usize {
         let (nodes, outer, letters) = self.parts(row);
         if self.is_over(outer) {
             return 0;
@@ -31,12 +31,16 @@ impl Space<'_> {
             if let Some(step) = self.busy_delivery(nodes[to], *letter)
                 && !self.blocks(cut, from, to)
             {
+                sink.does(Deed::Deliver(*letter));
                 count += self.take(origin, to, step, outer, sink);
             }
         }
         for (place, node) in nodes.iter().enumerate() {
             for at in self.moves(*node) {
                 let step = self.moves[at as usize];
+                if S::DEEDS {
+                    sink.does(self.move_of(*node, place, step));
+                }
                 count += self.take(origin, place, step, outer, sink);
             }
         }
@@ -65,6 +69,18 @@ impl Space<'_> {
         let range = start..place(self.moves.len());
         self.nodes.get_mut(node).moves = Some(range.clone());
         range
+    }
+
+    /// What a node does of its own accord in a step.
+    fn move_of(&self, node: u32, place: usize, step: u32) -> Deed {
+        let place = u32::try_from(place).expect("a world has at most 64 nodes");
+        match (self.details[step as usize].what, &self.nodes.get(node).life) {
+            (What::Timer(at), Life::Up(alarms)) => Deed::Ring(place, alarms[at as usize].timer),
+            (What::Boot(lost), Life::Down(_)) => Deed::Boot(place, lost),
+            (What::Timer(_) | What::Boot(_) | What::Letter(_) | What::Call(_), _) => {
+                unreachable!("alarms ring where they are armed, and who is down restarts")
+            }
+        }
     }
 
     /// The node at `place` takes a step, from a state whose outer may be another one by now. Says how
@@ -206,17 +222,22 @@ impl Space<'_> {
         let mut count = 0;
         for at in 0..self.outers.get(outer).calls.len() {
             let (client, call) = self.outers.get(outer).calls[at];
+            sink.does(Deed::Call(client));
             for place in 0..self.places {
                 count += self.expand_call(origin, client, call, place, sink);
             }
         }
         let adversary = self.outers.get(outer).adversary;
+        sink.does(Deed::Mischief);
         if adversary.crashes > 0 {
             for node in self.rules.mortal {
                 count += self.expand_crash(origin, node, sink);
             }
         }
         if adversary.cuts > 0 || adversary.cut.is_some() {
+            if adversary.cut.is_some() {
+                sink.does(Deed::Heal);
+            }
             for next in self.cuts(outer) {
                 self.faults[1 + usize::from(adversary.cut.is_some())] += 1;
                 count += 1;
@@ -229,6 +250,7 @@ impl Space<'_> {
                 }
             }
         }
+        sink.does(Deed::Mischief);
         for traitor in self.rules.traitors {
             count += self.expand_lies(origin, traitor, sink);
         }

@@ -34,6 +34,8 @@ impl Judge {
         let pledges = rules.pledges.iter().enumerate();
         for (place, pledge) in pledges.filter(|(at, _)| wanted(*at)) {
             match (&pledge.on, pledge.kind) {
+                // Of runs, not of states.
+                (_, Kind::Eventually) => {}
                 (On::Told, Kind::Always | Kind::Sometimes) => told |= 1 << place,
                 (On::Clients(goal), Kind::Recovers { rounds }) => {
                     open.push((place, How::Calm(Calms::new(rounds, goal.clone()))));

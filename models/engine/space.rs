@@ -57,7 +57,7 @@ pub(super) const NONE: u32 = u32::MAX;
 /// Marks the number of a step that changes nothing: not the node, and nothing is sent or told.
 const IDLE: u32 = 1 << 31;
 
-type Memo<V> = HashMap<u64, V, BuildHasherDefault<Ready>>;
+pub(super) type Memo<V> = HashMap<u64, V, BuildHasherDefault<Ready>>;
 
 pub(super) fn pair(a: u32, b: u32) -> u64 {
     u64::from(a) << 32 | u64::from(b)
@@ -279,8 +279,42 @@ impl Sizes {
     }
 }
 
+/// Something that a run may do again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Deed {
+    /// This message arrives.
+    Deliver(u32),
+    /// At the node of this place this alarm rings.
+    Ring(u32, u32),
+    /// This client makes its next call, wherever.
+    Call(u32),
+    /// The node of this place restarts with so many of the last writes lost.
+    Boot(u32, u32),
+    /// The cut is healed.
+    Heal,
+    /// There is another crash, cut or lie.
+    Mischief,
+}
+
+impl Deed {
+    /// True if a fair run may not put it off for ever.
+    pub(super) fn is_owed(&self) -> bool {
+        match self {
+            Self::Deliver(_) | Self::Ring(..) | Self::Call(_) | Self::Boot(_, 0) | Self::Heal => {
+                true
+            }
+            Self::Boot(..) | Self::Mischief => false,
+        }
+    }
+}
+
 /// Where successors go.
 pub(super) trait Sink {
+    /// True if it wants to know what leads to each.
+    const DEEDS: bool = false;
+
+    /// What leads to the next ones.
+    fn does(&mut self, _: Deed) {}
     /// True if this successor is wanted.
     fn wants(&mut self, print: u64) -> bool;
     /// Where a successor with this fingerprint goes.
@@ -401,11 +435,14 @@ impl<'w> Space<'w> {
         (row, print)
     }
 
-    /// Where each action leads that the world offers after these, which are places among those offered.
-    pub(super) fn offers(&mut self, path: &[usize]) -> Vec<Option<(Vec<u32>, u64)>> {
+    /// Each action that the world offers after these, which are places among those offered, and where
+    /// it leads.
+    pub(super) fn offers(&mut self, path: &[usize]) -> Vec<(Deed, Option<(Vec<u32>, u64)>)> {
         let offers = self.contents.offers(path).into_iter();
         self.note(Born::Initial);
-        offers.map(|parts| Some(self.row(parts?))).collect()
+        offers
+            .map(|(deed, parts)| (deed, parts.map(|parts| self.row(parts))))
+            .collect()
     }
 
     /// The fingerprint of a row.

@@ -15,7 +15,7 @@ use super::contents::{
 };
 use super::coverage::variant;
 use super::intern::Interned;
-use super::space::{LETTER, NODE, NONE, What};
+use super::space::{Deed, LETTER, NODE, NONE, What};
 use crate::action::Action;
 use crate::ghost::Ghost;
 use crate::memory::{Effect, Occurrence};
@@ -248,11 +248,28 @@ impl<M: Machine, G: Ghost<M>> Stock<'_, M, G> {
             let settles = match promise.kind {
                 Kind::Always => !met,
                 Kind::Sometimes => met,
-                Kind::Recovers { .. } => continue,
+                Kind::Recovers { .. } | Kind::Eventually => continue,
             };
             settled |= u64::from(settles) << place;
         }
         settled
+    }
+
+    /// What an action does.
+    fn deed(&mut self, action: Action<M>) -> Deed {
+        let short = |number| u32::try_from(number).expect("few of anything");
+        let place = |node: NodeId| short(place_of(node));
+        match action {
+            Action::Call { client, .. } => Deed::Call(short(client)),
+            Action::Deliver(letter) => {
+                let letter = self.number_letter(letter);
+                Deed::Deliver(letter.expect("a message to a node of this world"))
+            }
+            Action::Ring { node, timer } => Deed::Ring(place(node), self.number_timer(timer)),
+            Action::Restart { node, lost } => Deed::Boot(place(node), short(lost)),
+            Action::Heal => Deed::Heal,
+            Action::Crash(_) | Action::Cut(_) | Action::Lie(_) => Deed::Mischief,
+        }
     }
 
     /// What the promises are about.
@@ -549,7 +566,7 @@ impl<M: Machine, G: Ghost<M>> Contents for Stock<'_, M, G> {
         }
     }
 
-    fn offers(&mut self, path: &[usize]) -> Vec<Option<Parts>> {
+    fn offers(&mut self, path: &[usize]) -> Vec<(Deed, Option<Parts>)> {
         let (taken, _) = &self.story;
         if !path.starts_with(taken) {
             self.story = (Vec::new(), self.world.initial());
@@ -561,13 +578,13 @@ impl<M: Machine, G: Ghost<M>> Contents for Stock<'_, M, G> {
             self.story.1 = next.expect("what was walked once can be walked again");
             self.story.0.push(at);
         }
-        let offered = actions(self.world, &self.story.1).into_iter();
-        let offered = offered.map(|action| self.world.apply(&self.story.1, &action));
-        let offered: Vec<_> = offered.collect();
-        let offered = offered.into_iter();
-        offered
-            .map(|next| Some(self.parts(next.as_ref()?)))
-            .collect()
+        let mut offers = Vec::new();
+        for action in actions(self.world, &self.story.1) {
+            let next = self.world.apply(&self.story.1, &action);
+            let next = next.map(|next| self.parts(&next));
+            offers.push((self.deed(action), next));
+        }
+        offers
     }
 
     fn name(&self, node: u32, what: What) -> String {

@@ -6,40 +6,64 @@
 //! that term. What a follower knows to be committed does not survive; so where nodes crash, a message
 //! that says so is never dead.
 
-use quorate::machine::NodeId;
-use quorate::raft::{Elections, Index, Leader, Leadership, Message, Position, Raft, Role, Term};
+use quorate::machine::{Machine, NodeId, State};
+use quorate::raft::{
+    Durable, Elections, Flow, Index, Leader, Leadership, Message, Position, Progress, Raft, Reads,
+    Role, Term, Volatile,
+};
 
-use crate::flaw::Twin;
 use crate::snapshot::{Letter, Node};
+
+/// A machine that remembers what a member does, and says what it says.
+pub(super) trait Member:
+    Machine<Message = Message, Durable = Durable, Volatile = Volatile>
+{
+}
+
+impl<M: Machine<Message = Message, Durable = Durable, Volatile = Volatile>> Member for M {}
 
 /// What a rule may rest on.
 #[derive(Clone, Copy)]
 pub(super) struct Rules {
-    /// No quorum is checked by an answer, and what is stale is not answered.
+    /// An answer brings nothing but what it says: no quorum is checked by it, and no lease rests on it.
     pub(super) silent: bool,
+    /// What is stale is not answered.
+    pub(super) unanswered: bool,
+    /// No lease rests on hearing a leader.
+    pub(super) unleased: bool,
     /// No pre-candidate waits to hear a leader.
     pub(super) direct: bool,
     /// No node crashes.
     pub(super) immortal: bool,
+    /// Entries are sent ahead of their answers.
+    pub(super) ahead: bool,
 }
 
 impl Rules {
     pub(super) fn of(raft: &Raft, crashes: u32) -> Self {
+        let unanswered =
+            raft.leadership == Leadership::UntilDeposed && raft.elections == Elections::Direct;
+        let unleased = match raft.reads {
+            Reads::Log | Reads::ReadIndex => true,
+            Reads::Lease { .. } => false,
+        };
         Self {
-            silent: raft.leadership == Leadership::UntilDeposed
-                && raft.elections == Elections::Direct,
+            silent: unanswered && unleased,
+            unanswered,
+            unleased,
             direct: raft.elections == Elections::Direct,
             immortal: crashes == 0,
+            ahead: raft.flow != Flow::StopAndWait,
         }
     }
 }
 
-fn term_of<M: Twin<Raft>>(node: &Node<M>) -> Term {
+fn term_of<M: Member>(node: &Node<M>) -> Term {
     node.durable().map(|disk| disk.term).unwrap_or_default()
 }
 
 /// The leader that the node is in `term`.
-fn leader_of<M: Twin<Raft>>(node: &Node<M>, term: Term) -> Option<&Leader> {
+fn leader_of<M: Member>(node: &Node<M>, term: Term) -> Option<&Leader> {
     let state = node.up()?;
     match &state.volatile.role {
         Role::Leader(leader) if state.durable.term == term => Some(leader),
@@ -51,7 +75,7 @@ fn leader_of<M: Twin<Raft>>(node: &Node<M>, term: Term) -> Option<&Leader> {
 }
 
 /// True if the candidate of `term` still lacks the vote.
-fn awaits_vote<M: Twin<Raft>>(node: &Node<M>, term: Term, voter: NodeId) -> bool {
+fn awaits_vote<M: Member>(node: &Node<M>, term: Term, voter: NodeId) -> bool {
     node.up().is_some_and(|state| match &state.volatile.role {
         Role::Candidate { votes } => state.durable.term == term && !votes.contains(voter),
         Role::Follower { .. } | Role::PreCandidate { .. } | Role::Leader(_) => false,
@@ -59,19 +83,14 @@ fn awaits_vote<M: Twin<Raft>>(node: &Node<M>, term: Term, voter: NodeId) -> bool
 }
 
 /// True if the leader of `term` does not know yet that the follower has so much.
-fn awaits_match<M: Twin<Raft>>(
-    node: &Node<M>,
-    term: Term,
-    follower: NodeId,
-    matching: Index,
-) -> bool {
+fn awaits_match<M: Member>(node: &Node<M>, term: Term, follower: NodeId, matching: Index) -> bool {
     leader_of(node, term)
         .and_then(|leader| leader.progress.get(&follower))
         .is_some_and(|progress| progress.matching < matching)
 }
 
 /// True if a read of the leader of `term` waits for the follower's answer to this round.
-fn awaits_round<M: Twin<Raft>>(node: &Node<M>, term: Term, follower: NodeId, round: u64) -> bool {
+fn awaits_round<M: Member>(node: &Node<M>, term: Term, follower: NodeId, round: u64) -> bool {
     leader_of(node, term).is_some_and(|leader| {
         !leader.reads.is_empty() && leader.round == round && !leader.confirmed.contains(follower)
     })
@@ -79,13 +98,15 @@ fn awaits_round<M: Twin<Raft>>(node: &Node<M>, term: Term, follower: NodeId, rou
 
 /// True if it does not matter to the sender whether the message arrives: nobody waits for what it
 /// would bring about.
-pub(super) fn sender_is_done<M: Twin<Raft>>(
+pub(super) fn sender_is_done<M: Member>(
     rules: Rules,
     letter: &Letter<Message>,
     from: &Node<M>,
 ) -> bool {
     match &letter.message {
-        Message::RequestVote { term, .. } => !awaits_vote(from, *term, letter.to),
+        Message::RequestVote { term, .. } | Message::RequestVoteAsHeir { term, .. } => {
+            !awaits_vote(from, *term, letter.to)
+        }
         Message::AppendEntries {
             term,
             previous,
@@ -101,17 +122,32 @@ pub(super) fn sender_is_done<M: Twin<Raft>>(
                 leader_of(from, *term).is_none()
             }
         }
+        Message::InstallSnapshot {
+            term,
+            position,
+            round,
+            ..
+        } => {
+            if rules.silent {
+                !awaits_match(from, *term, letter.to, position.index)
+                    && !awaits_round(from, *term, letter.to, *round)
+            } else {
+                leader_of(from, *term).is_none()
+            }
+        }
         Message::RequestPreVote { .. }
         | Message::PreVote { .. }
         | Message::Vote { .. }
         | Message::Stale { .. }
         | Message::Appended { .. }
-        | Message::Conflict { .. } => true,
+        | Message::Conflict { .. }
+        | Message::Received { .. }
+        | Message::TimeoutNow { .. } => true,
     }
 }
 
 /// True if the receiver ignores the message, or only answers it.
-pub(super) fn receiver_is_done<M: Twin<Raft>>(
+pub(super) fn receiver_is_done<M: Member>(
     rules: Rules,
     letter: &Letter<Message>,
     to: &Node<M>,
@@ -120,9 +156,9 @@ pub(super) fn receiver_is_done<M: Twin<Raft>>(
     match &letter.message {
         Message::RequestPreVote { .. } => false,
         Message::PreVote { term } | Message::Stale { term } => *term <= now,
-        Message::RequestVote { term, .. } => {
+        Message::RequestVote { term, .. } | Message::RequestVoteAsHeir { term, .. } => {
             let vote = to.durable().and_then(|disk| disk.vote);
-            (*term < now && rules.silent) || (*term == now && vote.is_some() && rules.silent)
+            rules.unanswered && (*term < now || (*term == now && vote.is_some()))
         }
         Message::Vote { term } => *term <= now && !awaits_vote(to, *term, letter.from),
         Message::AppendEntries {
@@ -133,8 +169,9 @@ pub(super) fn receiver_is_done<M: Twin<Raft>>(
             ..
         } => {
             let names: Vec<Term> = entries.iter().map(|entry| entry.term).collect();
-            (*term < now && rules.silent)
-                || (*term == now && rules.direct && has(rules, to, *previous, &names, *commit))
+            let idle = rules.direct && rules.unleased;
+            (*term < now && rules.unanswered)
+                || (*term == now && idle && has(rules, to, *previous, &names, *commit))
         }
         Message::Appended {
             term,
@@ -154,15 +191,38 @@ pub(super) fn receiver_is_done<M: Twin<Raft>>(
                 return *term <= now;
             };
             let progress = leader.progress.get(&letter.from);
+            // Where entries are sent ahead, what is not under way now may be again.
+            let past = |progress: &Progress| !rules.ahead && progress.next <= *at;
             rules.silent
                 && !awaits_round(to, *term, letter.from, *round)
-                && progress.is_none_or(|progress| progress.next <= *at || *at <= progress.matching)
+                && progress.is_none_or(|progress| past(progress) || *at <= progress.matching)
         }
+        Message::InstallSnapshot { term, position, .. } => {
+            let follows = |state: &State<M>| matches!(state.volatile.role, Role::Follower { .. });
+            let idle = rules.direct && rules.unleased && to.up().is_none_or(follows);
+            (*term < now && rules.unanswered)
+                || (*term == now && idle && position.index <= known(rules, to))
+        }
+        Message::Received {
+            term,
+            position,
+            round,
+            ..
+        } => {
+            let Some(leader) = leader_of(to, *term) else {
+                return *term <= now;
+            };
+            let progress = leader.progress.get(&letter.from);
+            rules.silent
+                && !awaits_round(to, *term, letter.from, *round)
+                && progress.is_none_or(|progress| position.index <= progress.matching)
+        }
+        Message::TimeoutNow { term } => *term < now && rules.unanswered,
     }
 }
 
 /// True if the follower has the entries, and knows what is said to be committed.
-fn has<M: Twin<Raft>>(
+fn has<M: Member>(
     rules: Rules,
     node: &Node<M>,
     previous: Position,
@@ -173,21 +233,29 @@ fn has<M: Twin<Raft>>(
         return false;
     };
     let matching = Index(previous.index.0 + entries.len() as u64);
-    let known = match node.up() {
-        Some(state) if rules.immortal => match state.volatile.role {
-            Role::Follower { .. } => state.volatile.commit,
-            Role::PreCandidate { .. } | Role::Candidate { .. } | Role::Leader(_) => return false,
-        },
-        Some(state) => match state.volatile.role {
-            Role::Follower { .. } => Index(0),
-            Role::PreCandidate { .. } | Role::Candidate { .. } | Role::Leader(_) => return false,
-        },
-        None => Index(0),
-    };
+    let follows = node
+        .up()
+        .is_none_or(|state| matches!(state.volatile.role, Role::Follower { .. }));
+    // What is compacted is committed, and the same everywhere.
+    let base = disk.log.base().index;
+    let is_there = |position: Position| position.index < base || disk.log.contains(position);
     let named = (previous.index.0 + 1..).zip(entries);
-    disk.log.contains(previous)
+    follows
+        && is_there(previous)
         && named
             .map(|(index, term)| (Index(index), *term))
-            .all(|(index, term)| disk.log.contains(Position { term, index }))
-        && commit.min(matching) <= known
+            .all(|(index, term)| is_there(Position { term, index }))
+        && commit.min(matching) <= known(rules, node)
+}
+
+/// What the node knows to be committed and cannot forget.
+fn known<M: Member>(rules: Rules, node: &Node<M>) -> Index {
+    match node.up() {
+        Some(state) if rules.immortal => state.volatile.commit,
+        Some(_) | None => {
+            let disk = node.durable();
+            disk.map(|disk| disk.snapshot.position.index)
+                .unwrap_or_default()
+        }
+    }
 }

@@ -413,7 +413,7 @@ impl Flawed {
             let have = leader.progress.iter().filter(|(_, p)| index <= p.matching);
             let mut have: NodeSet = have.map(|(node, _)| *node).collect();
             have.insert(self.right.me);
-            if self.right.is_majority(have) {
+            if state.volatile.members.membership.is_quorum(have) {
                 break;
             }
             index = Index(index.0 - 1);

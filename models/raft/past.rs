@@ -4,7 +4,10 @@
 use std::fmt;
 
 use quorate::machine::{Machine, NodeId};
-use quorate::raft::{Call, Entry, Event, Index, Operation, Position, Reply, Session, Term};
+use quorate::raft::{
+    Call, Command, Entry, Event, Index, Membership, Operation, Outcome, Position, Reply, Session,
+    Store, Term,
+};
 
 use crate::ghost::Ghost;
 use crate::history::{self, History, OperationId};
@@ -26,6 +29,10 @@ pub struct Reign {
 
 /// What happened so far.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one verdict for each promise, each read by its own"
+)]
 pub struct Past {
     /// Every leader, by term.
     pub reigns: Vec<Reign>,
@@ -37,6 +44,10 @@ pub struct Past {
     pub forked: bool,
     /// A leader counted for an entry of another's term.
     pub miscounted: bool,
+    /// A snapshot was installed.
+    pub installed: bool,
+    /// A leader that was to hand over leads no more.
+    pub handed_over: bool,
 }
 
 impl Past {
@@ -60,8 +71,32 @@ impl Past {
             }
             Event::Decided { term, position } => self.miscounted |= position.term != *term,
             Event::Committed { term, index, entry } => self.commit(*term, *index, entry),
+            Event::Installed { .. } => self.installed = true,
+            Event::Transferred { outcome, .. } => match outcome {
+                Outcome::Yielded => self.handed_over = true,
+                Outcome::TimedOut => {}
+            },
             Event::Replied { .. } | Event::Abandoned { .. } | Event::Refused { .. } => {}
         }
+    }
+
+    /// What the first entries make of a store, as many as that; nothing, if not so many are committed.
+    pub fn made(&self, commit: Index) -> Option<Store> {
+        let entries = usize::try_from(commit.0).ok()?;
+        let mut store = Store::default();
+        for (entry, _) in self.committed.get(..entries)? {
+            store.apply(&entry.command);
+        }
+        Some(store)
+    }
+
+    /// The memberships that were committed.
+    pub fn memberships(&self) -> impl Iterator<Item = Membership> {
+        let commands = self.committed.iter().map(|(entry, _)| &entry.command);
+        commands.filter_map(|command| match command {
+            Command::Members(membership) => Some(*membership),
+            Command::NoOp | Command::Apply { .. } => None,
+        })
     }
 
     fn commit(&mut self, term: Term, index: Index, entry: &Entry) {
@@ -118,6 +153,8 @@ impl fmt::Debug for Past {
         for (wrong, what) in [
             (self.split, "a term had two leaders"),
             (self.forked, "two entries were committed at one index"),
+            (self.installed, "a snapshot was installed"),
+            (self.handed_over, "a leadership was handed over"),
             (
                 self.miscounted,
                 "a leader counted for an older term's entry",
@@ -196,7 +233,10 @@ pub(super) fn ticket(session: Session, attempt: u64) -> u64 {
 
 impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Clients {
     fn ticket(call: &Call) -> Option<u64> {
-        let (Call::Command { ticket, .. } | Call::Read { ticket, .. }) = call;
+        let (Call::Command { ticket, .. }
+        | Call::Read { ticket, .. }
+        | Call::Members { ticket, .. }
+        | Call::Transfer { ticket, .. }) = call;
         Some(*ticket)
     }
 
@@ -204,10 +244,12 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Clients {
         match event {
             Event::Replied { ticket, .. }
             | Event::Abandoned { ticket }
+            | Event::Transferred { ticket, .. }
             | Event::Refused { ticket, .. } => Some(*ticket),
             Event::Elected { .. }
             | Event::Proposed { .. }
             | Event::Decided { .. }
+            | Event::Installed { .. }
             | Event::Committed { .. } => None,
         }
     }
@@ -218,6 +260,8 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Clients {
                 ticket, operation, ..
             } => (ticket, operation.clone()),
             Call::Read { ticket, key } => (ticket, Operation::Get { key: key.clone() }),
+            // These are about no key, and no part of the history.
+            Call::Members { .. } | Call::Transfer { .. } => return,
         };
         // The second time it is called it is the same operation, still under way.
         let _ = self.history.called(operation_id(*ticket), operation);

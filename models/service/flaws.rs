@@ -11,7 +11,7 @@ use std::time::Duration;
 use quorate::machine::{Machine, NodeId, Outbox, Output, State};
 use quorate::service::{
     Budget, Call, Durable, Event, Message, Outcome, Pending, Permit, Refusal, Request, Seen,
-    Service, Stage, Tenant, Timer, Volatile,
+    Service, Sessions, Stage, Tenant, Timer, Volatile,
 };
 
 use crate::flaw::{boot, delegate};
@@ -72,7 +72,7 @@ impl Machine for Flawed {
 
     fn boot(&self, durable: &mut Durable, out: &mut Outbox<Self>) -> Volatile {
         if self.flaw == Flaw::RecordsNotKept {
-            durable.sessions = Durable::default().sessions;
+            durable.sessions = Sessions::default();
         }
         boot(&self.right, durable, out)
     }
@@ -124,7 +124,7 @@ impl Machine for Flawed {
     }
 
     fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
-        let Timer::Attempt(ticket) = timer else {
+        let Timer::Attempt(ticket, _) = timer else {
             let said = delegate(state, |state, out| self.right.on_timer(state, timer, out));
             return self.say(said, out);
         };
@@ -174,7 +174,7 @@ impl Flawed {
     fn say(&self, said: Vec<Output<Self>>, out: &mut Outbox<Self>) {
         for mut output in said {
             match (self.flaw, &mut output) {
-                (Flaw::NoTimeout, Output::Arm(Timer::Attempt(_))) => continue,
+                (Flaw::NoTimeout, Output::Arm(Timer::Attempt(..))) => continue,
                 (
                     Flaw::FreshNames,
                     Output::Send {
@@ -202,7 +202,7 @@ impl Flawed {
         let durable = &mut state.durable;
         let mut taken = request;
         match self.flaw {
-            Flaw::NoRecords => durable.sessions = Durable::default().sessions,
+            Flaw::NoRecords => durable.sessions = Sessions::default(),
             Flaw::BySerialAlone => taken.session.client = 0,
             Flaw::AnyPayload => {
                 if let Some((operation, _)) = durable.sessions.recorded(request.session) {
@@ -212,7 +212,7 @@ impl Flawed {
             Flaw::CollectedIsFresh => {
                 let seen = durable.sessions.look(request.session, &request.operation);
                 if seen == Seen::Collected {
-                    durable.sessions = Durable::default().sessions;
+                    durable.sessions = Sessions::default();
                 }
             }
             _ => {}
@@ -240,7 +240,7 @@ impl Flawed {
                             },
                         ..
                     },
-                ) => *sum = state.durable.sum,
+                ) => *sum = state.durable.state,
                 _ => {}
             }
             out.push(output);
@@ -293,6 +293,6 @@ impl Flawed {
             request: pending.request,
         };
         out.send(self.right.server, message);
-        out.arm(Timer::Attempt(ticket));
+        out.arm(Timer::Attempt(ticket, pending.attempt));
     }
 }

@@ -11,7 +11,8 @@ use std::time::Duration;
 use quorate::data::NodeSet;
 use quorate::machine::{Machine, NodeId, Outbox, Output, State};
 use quorate::split_brain::{
-    Alone, Answer, Call, Event, Message, SplitBrain, Standing, Strategy, Timer, Volatile,
+    Alone, Answer, Call, Durable, Event, Message, SplitBrain, Stage, Standing, Strategy, Timer,
+    Volatile,
 };
 
 use crate::flaw::{boot, delegate};
@@ -54,6 +55,12 @@ pub(super) enum Flaw {
     BeatsToTheHeard,
     /// Whoever misses somebody steps aside.
     NobodyStays,
+    /// Whoever is admitted counts at once.
+    CountsAtOnce,
+    /// Of those who are joining it is taken for granted that nobody counts them.
+    JoiningUncounted,
+    /// Who the members are is not on the disk.
+    MembersForgotten,
 }
 
 impl Machine for Flawed {
@@ -61,10 +68,13 @@ impl Machine for Flawed {
     type Message = Message;
     type Timer = Timer;
     type Event = Event;
-    type Durable = ();
+    type Durable = Durable;
     type Volatile = Volatile;
 
-    fn boot(&self, durable: &mut (), out: &mut Outbox<Self>) -> Volatile {
+    fn boot(&self, durable: &mut Durable, out: &mut Outbox<Self>) -> Volatile {
+        if self.flaw == Flaw::MembersForgotten {
+            *durable = Durable::default();
+        }
         let mut volatile = boot(&self.right, durable, out);
         if self.flaw == Flaw::ServesAsItBoots {
             volatile.standing = Standing::Unsure;
@@ -82,14 +92,18 @@ impl Machine for Flawed {
     }
 
     fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
-        let Call::MayServe { ticket } = call;
-        if self.flaw == Flaw::AsideServes {
+        if let (Flaw::AsideServes, Call::MayServe { ticket }) = (self.flaw, call) {
             let answer = Answer::Serve;
             out.tell(Event::Answered { ticket, answer });
         } else {
             self.act(state, out, |right, state, out| {
                 right.on_call(state, call, out);
             });
+        }
+        if let (Flaw::CountsAtOnce, Call::Admit { node, .. }) = (self.flaw, call)
+            && let Some(stage) = state.durable.stages.get_mut(&node)
+        {
+            *stage = Stage::Up;
         }
     }
 
@@ -100,12 +114,12 @@ impl Machine for Flawed {
         message: Message,
         out: &mut Outbox<Self>,
     ) {
-        let Message::Beat { mut hears } = message;
+        let Message::Beat { mut hears, stages } = message;
         if self.flaw == Flaw::HearingIsBeingHeard {
             hears.insert(self.right.me);
         }
         self.act(state, out, |right, state, out| {
-            right.on_message(state, from, Message::Beat { hears }, out);
+            right.on_message(state, from, Message::Beat { hears, stages }, out);
         });
     }
 
@@ -113,9 +127,18 @@ impl Machine for Flawed {
         if self.flaw == Flaw::NoLimit && timer == Timer::Limit {
             return;
         }
+        let stages = state.durable.stages.clone();
+        let decides = matches!(timer, Timer::Settle | Timer::TakeOver);
+        if self.flaw == Flaw::JoiningUncounted && decides {
+            state
+                .durable
+                .stages
+                .retain(|_, stage| *stage != Stage::Joining);
+        }
         self.act(state, out, |right, state, out| {
             right.on_timer(state, timer, out);
         });
+        state.durable.stages = stages;
     }
 
     fn delay(&self, timer: &Timer) -> Range<Duration> {
@@ -182,7 +205,7 @@ impl Flawed {
 /// The same state, of the right machine.
 fn right(state: &State<Flawed>) -> State<SplitBrain> {
     State {
-        durable: (),
+        durable: state.durable.clone(),
         volatile: state.volatile.clone(),
     }
 }

@@ -17,7 +17,8 @@ use std::time::Duration;
 use quorate::data::{Map, NodeSet};
 use quorate::machine::{self, Input, Machine, NodeId, Outbox, Output, State, Step};
 use quorate::split_brain::{
-    Call, Event, Message, Roster, SplitBrain, Standing, Timer, View, Volatile,
+    Answer, Call, Durable, Event, Message, Roster, SplitBrain, Stage, Standing, Timer, View,
+    Volatile,
 };
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,19 @@ pub struct Theatre<M> {
     pub cuts_max: u32,
     /// How often a node may crash.
     pub crashes_max: u32,
+    /// What may be asked to change of the members, and of whom.
+    pub changes: Vec<Asked>,
+}
+
+/// A change of the members that a node may be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Asked {
+    /// Who is asked.
+    pub of: NodeId,
+    /// Who is to come or to go.
+    pub node: NodeId,
+    /// To come, or to go.
+    pub stage: Stage,
 }
 
 /// One thing that happens.
@@ -52,6 +66,8 @@ pub enum Act {
     Reboot(NodeId),
     /// A client asks a node whether it may serve.
     Ask(NodeId),
+    /// A client asks a node that somebody comes or goes.
+    Change(Asked),
 }
 
 /// A cut, as it is told.
@@ -78,6 +94,8 @@ pub struct Line {
 /// One node on the stage.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Actor {
+    /// What its disk has.
+    pub durable: Durable,
     /// What it knows.
     pub volatile: Volatile,
     /// After how many more ticks each armed alarm may ring, and after how many it has to.
@@ -135,6 +153,10 @@ impl fmt::Debug for Act {
             Self::Heal => "Heal".to_owned(),
             Self::Reboot(node) => format!("Reboot of {node}"),
             Self::Ask(node) => format!("Question to {node}"),
+            Self::Change(Asked { of, node, stage }) => match stage {
+                Stage::Joining | Stage::Up => format!("{of} is asked that {node} joins"),
+                Stage::Leaving | Stage::Removed => format!("{of} is asked that {node} leaves"),
+            },
         };
         write!(f, "{}", lettered(&text))
     }
@@ -151,6 +173,14 @@ impl fmt::Debug for Line {
                 format!("{node} serves, and has taken over with {side:?}")
             }
             Event::Stands(Standing::Aside) => format!("{node} is aside"),
+            Event::Answered {
+                answer: Answer::Begun,
+                ..
+            } => format!("{node} begins with it, and tells the others"),
+            Event::Answered {
+                answer: Answer::NotNow,
+                ..
+            } => format!("{node} does not, for not all know the same"),
             Event::Answered { answer, .. } => format!("{node} answers: {answer:?}"),
         };
         write!(f, "{}", lettered(&text))
@@ -168,6 +198,13 @@ impl<M: Twin<SplitBrain>> Theatre<M> {
             }
             let early = (actor.left.iter()).filter(|(_, (least, most))| *least == 0 && *most > 0);
             offers.extend(early.map(|(timer, _)| Act::Alarm(node, *timer)));
+        }
+        for asked in &self.changes {
+            let actor = scene.actors.get(place(asked.of.0));
+            let stage = actor.and_then(|actor| actor.durable.stages.get(&asked.node));
+            if stage < Some(&asked.stage) {
+                offers.push(Act::Change(*asked));
+            }
         }
         match scene.cut {
             Some(_) => offers.push(Act::Heal),
@@ -229,7 +266,7 @@ impl<M: Twin<SplitBrain>> Theatre<M> {
                 continue;
             };
             let state = State {
-                durable: (),
+                durable: actor.durable.clone(),
                 volatile: actor.volatile.clone(),
             };
             let step = machine::step(machine, state, input);
@@ -276,9 +313,15 @@ impl<M: Twin<SplitBrain>> Theatre<M> {
 }
 
 /// A node as it boots. It says nothing yet to the others: heartbeats are alarms.
-fn booted<M: Twin<SplitBrain>>(machine: &M, node: NodeId, out: &mut Outbox<Theatre<M>>) -> Actor {
-    let step = machine::boot(machine, ());
+fn booted<M: Twin<SplitBrain>>(
+    machine: &M,
+    node: NodeId,
+    disk: Durable,
+    out: &mut Outbox<Theatre<M>>,
+) -> Actor {
+    let step = machine::boot(machine, disk);
     let mut actor = Actor {
+        durable: step.state.durable.clone(),
         volatile: step.state.volatile.clone(),
         left: Map::new(),
     };
@@ -295,6 +338,7 @@ fn perform<M: Twin<SplitBrain>>(
     out: &mut Outbox<Theatre<M>>,
 ) -> Vec<(NodeId, Message)> {
     let Step { state, sealed } = step;
+    actor.durable = state.durable;
     actor.volatile = state.volatile;
     let outputs = sealed.persist(|_| Ok::<(), ()>(())).unwrap_or_default();
     let mut sent = Vec::new();
@@ -337,7 +381,8 @@ impl<M: Twin<SplitBrain>> Machine for Theatre<M> {
             crashes: self.crashes_max,
         };
         for (node, machine) in (0..).map(NodeId).zip(&self.actors) {
-            scene.actors.push(booted(machine, node, out));
+            let actor = booted(machine, node, Durable::default(), out);
+            scene.actors.push(actor);
         }
         for act in self.offers(&scene) {
             out.arm(act);
@@ -367,13 +412,22 @@ impl<M: Twin<SplitBrain>> Machine for Theatre<M> {
                     // Whatever it was, it is aside as it boots.
                     let event = Event::Stands(Standing::Aside);
                     out.tell(Line { node, event });
-                    scene.actors[place] = booted(machine, node, out);
+                    let disk = scene.actors[place].durable.clone();
+                    scene.actors[place] = booted(machine, node, disk, out);
                 }
                 scene.crashes = scene.crashes.saturating_sub(1);
             }
             Act::Ask(node) => {
                 let ticket = 0;
                 self.play(scene, node, Input::Call(Call::MayServe { ticket }), out);
+            }
+            Act::Change(Asked { of, node, stage }) => {
+                let ticket = 0;
+                let call = match stage {
+                    Stage::Joining | Stage::Up => Call::Admit { ticket, node },
+                    Stage::Leaving | Stage::Removed => Call::Retire { ticket, node },
+                };
+                self.play(scene, of, Input::Call(call), out);
             }
         }
         let after = self.offers(scene);
@@ -391,7 +445,9 @@ impl<M: Twin<SplitBrain>> Machine for Theatre<M> {
             Act::Alarm(..) => (300, 400),
             Act::Tick => (1_000, 1_001),
             Act::Heal => (1_000 * HEALS_AFTER, 1_000 * HEALS_AFTER + 1),
-            Act::Cut(_) | Act::Reboot(_) | Act::Ask(_) => (3_600_000_000, 3_600_000_001),
+            Act::Cut(_) | Act::Reboot(_) | Act::Ask(_) | Act::Change(_) => {
+                (3_600_000_000, 3_600_000_001)
+            }
         };
         Duration::from_micros(from)..Duration::from_micros(to)
     }

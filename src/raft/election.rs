@@ -1,11 +1,22 @@
 //! Elections (§5.2, §5.4.1), with pre-votes (thesis §9.6) and checked quorums (thesis §6.2).
 
+use alloc::vec::Vec;
+
 use super::{
-    Command, Elections, Event, FirstEntry, Leader, Leadership, Message, Position, Progress, Raft,
-    Role, Term, Timer,
+    Command, Elections, Event, FirstEntry, Heard, Leader, Leadership, Message, Pace, Position,
+    Progress, Raft, Reads, Role, Term, Timer,
 };
 use crate::data::NodeSet;
 use crate::machine::{NodeId, Outbox, State};
+
+/// Why a node stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// It heard no leader in time, or nobody whom it asked did.
+    Timeout,
+    /// Its leader told it to.
+    Handover,
+}
 
 impl Raft {
     /// No leader was heard in time.
@@ -14,8 +25,12 @@ impl Raft {
             return; // A leader has no such alarm.
         }
         out.arm(Timer::Election);
+        if !state.volatile.members.membership.has_voter(self.me) {
+            // Thesis §4.2.2: who has no vote stands for nothing.
+            return self.become_follower(state, None, out);
+        }
         match self.elections {
-            Elections::Direct => self.become_candidate(state, out),
+            Elections::Direct => self.become_candidate(state, Cause::Timeout, out),
             Elections::PreVote => self.become_pre_candidate(state, out),
         }
     }
@@ -23,13 +38,13 @@ impl Raft {
     /// Thesis §9.6: asks first, in a term that has not begun, and keeps its own.
     fn become_pre_candidate(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
         let votes = NodeSet::from_iter([self.me]);
-        if self.is_majority(votes) {
-            return self.become_candidate(state, out);
+        if state.volatile.members.membership.is_quorum(votes) {
+            return self.become_candidate(state, Cause::Timeout, out);
         }
         state.volatile.role = Role::PreCandidate { votes };
         let term = next(state.durable.term);
         let last = state.durable.log.last();
-        out.broadcast(self.others(), &Message::RequestPreVote { term, last });
+        out.broadcast(self.others(state), &Message::RequestPreVote { term, last });
     }
 
     /// Thesis §9.6: a member would vote for whoever it could vote for, unless it hears a leader. It
@@ -45,11 +60,7 @@ impl Raft {
         if self.is_stale(state, from, term, out) {
             return;
         }
-        let led = match &state.volatile.role {
-            Role::Follower { leader } => leader.is_some(),
-            Role::PreCandidate { .. } | Role::Candidate { .. } => false,
-            Role::Leader(_) => true,
-        };
+        let led = is_led(&state.volatile.role);
         if !led && state.durable.term < term && state.durable.log.last() <= last {
             out.send(from, Message::PreVote { term });
         }
@@ -70,13 +81,18 @@ impl Raft {
             return;
         };
         votes.insert(from);
-        if self.is_majority(*votes) {
-            self.become_candidate(state, out);
+        if state.volatile.members.membership.is_quorum(*votes) {
+            self.become_candidate(state, Cause::Timeout, out);
         }
     }
 
     /// §5.2: a new term, a vote for itself, and a request to all others.
-    fn become_candidate(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
+    pub(super) fn become_candidate(
+        &self,
+        state: &mut State<Self>,
+        cause: Cause,
+        out: &mut Outbox<Self>,
+    ) {
         let term = next(state.durable.term);
         if term == state.durable.term {
             return; // The very last term, which only a forger brings about.
@@ -85,16 +101,42 @@ impl Raft {
         state.durable.vote = Some(self.me);
         let votes = NodeSet::from_iter([self.me]);
         state.volatile.role = Role::Candidate { votes };
-        if self.is_majority(votes) {
+        if state.volatile.members.membership.is_quorum(votes) {
             return self.become_leader(state, out);
         }
         let last = state.durable.log.last();
-        out.broadcast(self.others(), &Message::RequestVote { term, last });
+        let request = match (cause, self.reads) {
+            (Cause::Timeout, _) | (Cause::Handover, Reads::Log | Reads::ReadIndex) => {
+                Message::RequestVote { term, last }
+            }
+            (Cause::Handover, Reads::Lease { .. }) => Message::RequestVoteAsHeir { term, last },
+        };
+        out.broadcast(self.others(state), &request);
     }
 
     /// §5.2: at most one vote per term, first come, first served; §5.4.1: and only for a candidate
     /// whose log is at least as up to date.
     pub(super) fn on_request_vote(
+        &self,
+        state: &mut State<Self>,
+        from: NodeId,
+        term: Term,
+        last: Position,
+        out: &mut Outbox<Self>,
+    ) {
+        // Thesis §6.4.1 and §4.2.3: who hears a leader helps nobody to depose it. That is what a lease
+        // rests on.
+        let refuses = match self.reads {
+            Reads::Log | Reads::ReadIndex => false,
+            Reads::Lease { .. } => state.durable.term < term && is_led(&state.volatile.role),
+        };
+        if !refuses {
+            self.vote(state, from, term, last, out);
+        }
+    }
+
+    /// §5.2 and §5.4.1, whoever is heard.
+    pub(super) fn vote(
         &self,
         state: &mut State<Self>,
         from: NodeId,
@@ -131,7 +173,7 @@ impl Raft {
             return;
         };
         votes.insert(from);
-        if self.is_majority(*votes) {
+        if state.volatile.members.membership.is_quorum(*votes) {
             self.become_leader(state, out);
         }
     }
@@ -143,9 +185,13 @@ impl Raft {
         let progress = Progress {
             matching: super::Index::default(),
             next: last.index.next(),
+            pace: Pace::Probing,
+            in_flight: Vec::new(),
+            sending: None,
         };
+        let others = self.others(state).iter();
         state.volatile.role = Role::Leader(Leader {
-            progress: self.others().map(|node| (node, progress)).collect(),
+            progress: others.map(|node| (node, progress.clone())).collect(),
             ..Leader::default()
         });
         out.tell(Event::Elected { term, last });
@@ -172,12 +218,21 @@ impl Raft {
         let mut heard = leader.heard;
         heard.insert(self.me);
         leader.heard = NodeSet::EMPTY;
-        if self.is_majority(heard) {
+        if state.volatile.members.membership.is_quorum(heard) {
             out.arm(Timer::Quorum);
         } else {
             // It keeps term and vote: it may not vote again in the term that it led.
             self.become_follower(state, None, out);
         }
+    }
+}
+
+/// True if it leads, or hears one that does, or may have.
+fn is_led(role: &Role) -> bool {
+    match role {
+        Role::Follower { heard } => *heard != Heard::Nobody,
+        Role::PreCandidate { .. } | Role::Candidate { .. } => false,
+        Role::Leader(_) => true,
     }
 }
 

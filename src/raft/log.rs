@@ -5,6 +5,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::membership::{Current, Membership};
 use crate::data::Seq;
 use crate::kv::{Operation, Session};
 
@@ -49,6 +50,29 @@ pub enum Command {
         /// What.
         operation: Operation,
     },
+    /// These are the members from here on, committed or not (§6; thesis §4.1).
+    Members(Membership),
+}
+
+impl Entry {
+    /// How many bytes it has in a message.
+    pub(super) fn bytes(&self) -> usize {
+        let command = match &self.command {
+            Command::NoOp => 0,
+            // A number of each variant, the lengths of three texts, of two bytes each, and a number.
+            Command::Apply { session, operation } => {
+                varint(session.client) + varint(session.serial) + operation.bytes() + 17
+            }
+            Command::Members(_) => 30,
+        };
+        varint(self.term.0) + 1 + command
+    }
+}
+
+/// How many bytes a number has, seven bits in each.
+fn varint(number: u64) -> usize {
+    let bits = 64 - number.leading_zeros() as usize;
+    bits.div_ceil(7).max(1)
 }
 
 impl Index {
@@ -100,13 +124,32 @@ impl Log {
         self.position(position.index) == Some(position)
     }
 
+    /// The last position that is compacted; what comes after it is here.
+    pub fn base(&self) -> Position {
+        self.base
+    }
+
     /// At most `limit` entries after `index`.
     pub fn after(&self, index: Index, limit: u32) -> Vec<Entry> {
+        self.batch(index, limit, u32::MAX)
+    }
+
+    /// The same, and of at most so many bytes together; but one entry at least, if there is one and
+    /// the limit allows any.
+    pub(super) fn batch(&self, index: Index, limit: u32, bytes_max: u32) -> Vec<Entry> {
         let Some(place) = self.place(index.next()) else {
             return Vec::new(); // Compacted: a snapshot is needed.
         };
-        let suffix = self.entries.suffix(place);
-        suffix.take(limit as usize).cloned().collect()
+        let mut bytes = 0;
+        let mut batch = Vec::new();
+        for entry in self.entries.suffix(place).take(limit as usize) {
+            bytes += entry.bytes();
+            if bytes_max as usize <= bytes && !batch.is_empty() {
+                break;
+            }
+            batch.push(entry.clone());
+        }
+        batch
     }
 
     /// The entries from the first to the last.
@@ -114,10 +157,36 @@ impl Log {
         self.entries.iter()
     }
 
-    /// The index of the first entry of `term`, if there is one.
+    /// The index of the first entry of `term` that is here, if there is one. Terms never fall along a
+    /// log, so half of what is left is passed over at a time.
     pub fn first_of(&self, term: Term) -> Option<Index> {
-        let place = self.entries.iter().position(|entry| entry.term == term)?;
-        Some(Index(self.base.index.0 + 1 + place as u64))
+        let (mut from, mut to) = (0, self.entries.len());
+        while from < to {
+            let middle = from + (to - from) / 2;
+            if self.entries.get(middle)?.term < term {
+                from = middle + 1;
+            } else {
+                to = middle;
+            }
+        }
+        let found = self.entries.get(from)?.term == term;
+        found.then(|| Index(self.base.index.0 + 1 + from as u64))
+    }
+
+    /// The last change of the membership among the entries up to `index`, and where it is.
+    pub fn members_at(&self, index: Index) -> Option<Current> {
+        let end = self.place(index.next()).unwrap_or_default();
+        let last = end.min(self.entries.len());
+        (0..last).rev().find_map(|place| {
+            let index = Index(self.base.index.0 + 1 + place as u64);
+            match &self.entries.get(place)?.command {
+                Command::Members(membership) => Some(Current {
+                    index,
+                    membership: *membership,
+                }),
+                Command::NoOp | Command::Apply { .. } => None,
+            }
+        })
     }
 
     /// Adds an entry at the end.
@@ -132,13 +201,28 @@ impl Log {
             .truncate(usize::try_from(kept).unwrap_or(usize::MAX));
     }
 
+    /// Forgets all up to `position`: with what follows it, if the log has that entry; or else with all
+    /// that it has, for it is then of another history (§7).
+    pub fn compact(&mut self, position: Position) {
+        if !self.contains(position) {
+            self.entries = Seq::default();
+            self.base = position;
+        }
+        while self.base.index < position.index {
+            let Some(first) = self.entries.pop_front() else {
+                return;
+            };
+            let index = self.base.index.next();
+            self.base = Position {
+                term: first.term,
+                index,
+            };
+        }
+    }
+
     /// Up to which index two logs of one base are the same.
     pub(super) fn shared_with(&self, other: &Self) -> Index {
-        if self.entries == other.entries {
-            return self.last().index; // Found by their shared representation, at once.
-        }
-        let both = self.entries.iter().zip(other.entries.iter());
-        let shared = both.take_while(|(ours, theirs)| ours == theirs).count();
+        let shared = self.entries.shared_prefix(&other.entries);
         Index(self.base.index.0 + shared as u64)
     }
 }
@@ -168,6 +252,7 @@ impl fmt::Debug for Command {
         match self {
             Self::NoOp => f.write_str("no-op"),
             Self::Apply { session, operation } => write!(f, "{session:?} {operation:?}"),
+            Self::Members(membership) => write!(f, "{membership:?}"),
         }
     }
 }
@@ -180,6 +265,9 @@ impl fmt::Debug for Entry {
 
 impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.base != Position::default() {
+            write!(f, "..{:?} ", self.base)?;
+        }
         self.entries.fmt(f)
     }
 }

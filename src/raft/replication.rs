@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 
 use super::{
-    Command, Entry, Event, Index, Leadership, Message, Operation, PENDING_MAX, Position, Progress,
-    Raft, Reads, Refusal, Role, Session, Term, Timer,
+    Command, Entry, Event, Flow, Index, Leader, Leadership, Message, Operation, PENDING_MAX, Pace,
+    Position, Raft, Reads, Receiving, Refusal, Reply, Role, Session, Term, Timer,
 };
 use crate::data::NodeSet;
 use crate::machine::{NodeId, Outbox, State};
@@ -31,6 +31,8 @@ impl Raft {
             Role::Follower { .. } | Role::PreCandidate { .. } | Role::Candidate { .. } => {
                 Some(Refusal::NotLeader)
             }
+            // Thesis §3.10: who hands over takes no more.
+            Role::Leader(leader) if leader.transfer.is_some() => Some(Refusal::HandingOver),
             Role::Leader(leader) => (PENDING_MAX <= leader.waiting.len()).then_some(Refusal::Busy),
         };
         if let Some(refusal) = refusal {
@@ -43,60 +45,99 @@ impl Raft {
         self.propose(state, Command::Apply { session, operation }, out);
     }
 
-    /// §5.3: the leader appends an entry to its own log, and sends it to all.
-    pub(super) fn propose(
-        &self,
-        state: &mut State<Self>,
-        command: Command,
-        out: &mut Outbox<Self>,
-    ) {
+    /// §5.3: the leader appends an entry to its own log, and sends it to all. Whether this node leads,
+    /// and may do this, is for the caller to know.
+    pub fn propose(&self, state: &mut State<Self>, command: Command, out: &mut Outbox<Self>) {
         let term = state.durable.term;
+        let index = state.durable.log.last().index.next();
+        let members = match &command {
+            Command::NoOp | Command::Apply { .. } => None,
+            Command::Members(membership) => Some(*membership),
+        };
         state.durable.log.push(Entry { term, command });
-        let position = state.durable.log.last();
-        out.tell(Event::Proposed { position });
+        if let Some(membership) = members {
+            self.adopt(state, index, membership);
+        }
+        out.tell(Event::Proposed {
+            position: Position { term, index },
+        });
         // Alone, it is a majority.
         self.advance_commit(state, out);
-        for node in self.others() {
+        for node in self.others(state) {
             self.send_entries(state, node, out);
         }
     }
 
-    /// Sends a follower what it is next to have, as much as one message takes.
-    pub(super) fn send_entries(&self, state: &State<Self>, to: NodeId, out: &mut Outbox<Self>) {
-        let batch = self.batch_entries_max;
-        Self::send_append(state, to, batch, out);
-    }
-
-    /// §5.2: heartbeats carry no entries.
-    pub(super) fn heartbeat(&self, state: &State<Self>, out: &mut Outbox<Self>) {
-        for node in self.others() {
-            Self::send_append(state, node, 0, out);
+    /// Sends a follower what it is next to have, as much as may be under way to it.
+    pub(super) fn send_entries(&self, state: &mut State<Self>, to: NodeId, out: &mut Outbox<Self>) {
+        match self.flow {
+            Flow::StopAndWait => {
+                let batch = self.batch_entries_max;
+                self.send_append(state, to, batch, out);
+            }
+            Flow::Pipelined { messages_max } => {
+                while may_send(state, to, messages_max) {
+                    let Some(sent) = self.send_append(state, to, self.batch_entries_max, out)
+                    else {
+                        return;
+                    };
+                    if let Role::Leader(leader) = &mut state.volatile.role
+                        && let Some(progress) = leader.progress.get_mut(&to)
+                    {
+                        progress.next = sent.next();
+                        progress.in_flight.push(sent);
+                    }
+                }
+            }
         }
     }
 
-    fn send_append(state: &State<Self>, to: NodeId, limit: u32, out: &mut Outbox<Self>) {
+    /// §5.2: heartbeats carry no entries.
+    pub(super) fn heartbeat(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
+        for node in self.others(state) {
+            self.send_append(state, node, 0, out);
+        }
+    }
+
+    /// Sends one message, of at most so many entries, and gives the index of the last; or nothing, if
+    /// a part of a snapshot was sent in its place.
+    fn send_append(
+        &self,
+        state: &mut State<Self>,
+        to: NodeId,
+        limit: u32,
+        out: &mut Outbox<Self>,
+    ) -> Option<Index> {
         let Role::Leader(leader) = &state.volatile.role else {
-            return;
+            return None;
         };
-        let Some(progress) = leader.progress.get(&to) else {
-            return;
-        };
+        let progress = leader.progress.get(&to)?;
         let log = &state.durable.log;
         let before = Index(progress.next.0.saturating_sub(1));
-        let Some(previous) = log.position(before) else {
-            return; // Compacted: a snapshot is needed.
+        let previous = match log.position(before) {
+            Some(previous) if progress.sending.is_none() => previous,
+            Some(_) | None => {
+                self.send_snapshot(state, to, out);
+                return None;
+            }
         };
+        let entries = log.batch(before, limit, self.batch_bytes_max);
+        let last = Index(before.0 + entries.len() as u64);
         let message = Message::AppendEntries {
             term: state.durable.term,
             previous,
-            entries: log.after(before, limit),
+            entries,
             commit: state.volatile.commit,
             round: leader.round,
         };
         out.send(to, message);
+        Some(last)
     }
 
     /// The leader is to be heard; and what may have been lost is sent again (§5.3: indefinitely).
+    ///
+    /// Where entries are sent ahead, the heartbeat comes after the last of them, and who lacks them
+    /// says so.
     pub(super) fn on_heartbeat(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
         let Role::Leader(leader) = &state.volatile.role else {
             return;
@@ -104,14 +145,19 @@ impl Raft {
         let last = state.durable.log.last().index;
         let behind = leader.progress.iter();
         let behind: Vec<NodeId> = behind
-            .filter(|(_, progress)| progress.next <= last)
+            .filter(|(_, progress)| progress.next <= last && progress.sending.is_none())
             .map(|(node, _)| *node)
             .collect();
         out.arm(Timer::Heartbeat);
+        match self.reads {
+            Reads::Log | Reads::ReadIndex => {}
+            Reads::Lease { .. } => self.begin_round(state, out),
+        }
         self.heartbeat(state, out);
         for node in behind {
             self.send_entries(state, node, out);
         }
+        self.hand_over(state, out);
     }
 
     /// A follower hears a leader (Figure 2, `AppendEntries`).
@@ -137,6 +183,11 @@ impl Raft {
         self.become_follower(state, Some(from), out);
         out.arm(Timer::Election);
         let (previous, round) = (sent.previous, sent.round);
+        let matching = Index(previous.index.0.saturating_add(sent.entries.len() as u64));
+        let (previous, sent) = beyond(state.durable.log.base(), sent);
+        if !is_well_formed(term, &sent) {
+            return; // No leader sends this, either.
+        }
         if !state.durable.log.contains(previous) {
             let conflict = Message::Conflict {
                 term,
@@ -146,11 +197,10 @@ impl Raft {
             };
             return out.send(from, conflict);
         }
-        if !Self::append(state, previous.index, &sent.entries) {
+        if !self.append(state, previous.index, &sent.entries) {
             return;
         }
         // The last new entry: of what lies beyond it in this log, the leader said nothing.
-        let matching = Index(previous.index.0.saturating_add(sent.entries.len() as u64));
         self.commit(state, sent.commit.min(matching), out);
         // This leaves the node when the disk has the entries, and no sooner: see `Sealed`.
         let appended = Message::Appended {
@@ -164,7 +214,7 @@ impl Raft {
     /// §5.3: an entry that conflicts goes, with all that follow it; one that is there already stays,
     /// and so does what follows it, for the message may be old. False, and nothing is changed, if
     /// that would undo what is committed, which no leader asks for.
-    fn append(state: &mut State<Self>, previous: Index, entries: &[Entry]) -> bool {
+    fn append(&self, state: &mut State<Self>, previous: Index, entries: &[Entry]) -> bool {
         let mut index = previous;
         let mut new = entries.iter();
         for entry in entries {
@@ -177,6 +227,9 @@ impl Raft {
                 Some(_) if next <= state.volatile.commit => return false,
                 Some(_) => {
                     state.durable.log.truncate(index);
+                    if index < state.volatile.members.index {
+                        self.recall_members(state);
+                    }
                     break;
                 }
                 None => break,
@@ -184,6 +237,12 @@ impl Raft {
         }
         for entry in new {
             state.durable.log.push(entry.clone());
+            index = index.next();
+            // §6: a server uses the latest configuration in its log, whether it is committed or not.
+            match entry.command {
+                Command::NoOp | Command::Apply { .. } => {}
+                Command::Members(membership) => self.adopt(state, index, membership),
+            }
         }
         true
     }
@@ -227,14 +286,33 @@ impl Raft {
         // An old answer may come late, and tells nothing then.
         let news = progress.matching < matching;
         if news {
-            let next = matching.next();
-            leader.progress.insert(from, Progress { matching, next });
+            leader.has_snapshot(from, matching);
+            self.advance(leader, from, matching);
         }
         self.hear(state, from, round);
         self.advance_commit(state, out);
         self.answer_reads(state, out);
         if news && matching < last {
             self.send_entries(state, from, out);
+        }
+        if news {
+            self.hand_over(state, out);
+        }
+    }
+
+    /// The follower has all up to here, and what is sent to it next comes after that.
+    fn advance(&self, leader: &mut Leader, follower: NodeId, matching: Index) {
+        let Some(progress) = leader.progress.get_mut(&follower) else {
+            return;
+        };
+        progress.matching = matching;
+        match self.flow {
+            Flow::StopAndWait => progress.next = matching.next(),
+            Flow::Pipelined { .. } => {
+                progress.next = progress.next.max(matching.next());
+                progress.pace = Pace::Streaming;
+                progress.in_flight.retain(|last| matching < *last);
+            }
         }
     }
 
@@ -255,16 +333,20 @@ impl Raft {
         let Role::Leader(leader) = &mut state.volatile.role else {
             return;
         };
-        let Some(progress) = leader.progress.get(&from) else {
+        let Some(progress) = leader.progress.get_mut(&from) else {
             return;
         };
-        let mut progress = *progress;
-        let current = progress.next == at.next() && progress.matching < at;
+        let current = match self.flow {
+            Flow::StopAndWait => progress.next == at.next() && progress.matching < at,
+            // Any of those that are under way: all after it are lost, too.
+            Flow::Pipelined { .. } => progress.matching < at && at < progress.next,
+        };
         if current {
             // Never below what is known to match, and always back by one at least.
             let below = Index(at.0.saturating_sub(1));
             progress.next = back.min(below).max(progress.matching).next();
-            leader.progress.insert(from, progress);
+            progress.pace = Pace::Probing;
+            progress.in_flight.clear();
         }
         self.hear(state, from, round);
         self.answer_reads(state, out);
@@ -284,7 +366,7 @@ impl Raft {
     }
 
     /// The leader heard a member in its own term: it is its leader still.
-    fn hear(&self, state: &mut State<Self>, from: NodeId, round: u64) {
+    pub(super) fn hear(&self, state: &mut State<Self>, from: NodeId, round: u64) {
         let Role::Leader(leader) = &mut state.volatile.role else {
             return;
         };
@@ -301,6 +383,13 @@ impl Raft {
                     leader.confirmed.insert(from);
                 }
             }
+            Reads::Lease { .. } => {
+                // The leader itself is among them until it is too late.
+                if round == leader.round && leader.confirmed.contains(self.me) {
+                    leader.confirmed.insert(from);
+                }
+                self.extend_lease(state);
+            }
         }
     }
 
@@ -311,19 +400,21 @@ impl Raft {
             return;
         };
         let log = &state.durable.log;
-        let mut index = log.last().index;
-        while state.volatile.commit < index {
+        let members = &state.volatile.members.membership;
+        let has = |index: Index| {
             let have = leader.progress.iter();
-            let mut have: NodeSet = have
-                .filter(|(_, progress)| index <= progress.matching)
-                .map(|(node, _)| *node)
-                .collect();
+            let have = have.filter(|(_, progress)| index <= progress.matching);
+            let mut have: NodeSet = have.map(|(node, _)| *node).collect();
             have.insert(self.me);
-            if self.is_majority(have) {
-                break;
-            }
-            index = Index(index.0 - 1);
-        }
+            members.is_quorum(have)
+        };
+        // The last index that a majority has is the last that one of its members has.
+        let ends = leader.progress.values().map(|progress| progress.matching);
+        let mut ends: Vec<Index> = ends.chain([log.last().index]).collect();
+        ends.sort_unstable();
+        let Some(index) = ends.into_iter().rev().find(|index| has(*index)) else {
+            return;
+        };
         let Some(position) = log.position(index) else {
             return;
         };
@@ -343,17 +434,56 @@ impl Raft {
                 return; // Forged: the caller has checked that it is there.
             };
             state.volatile.commit = index;
-            let reply = state.volatile.store.apply(&entry.command);
+            let reply = match &entry.command {
+                Command::NoOp | Command::Apply { .. } => state.volatile.store.apply(&entry.command),
+                // The call returns when the change is over, not when it is half done.
+                Command::Members(membership) if membership.is_joint() => None,
+                Command::Members(_) => Some(Reply::Done),
+            };
             let term = state.durable.term;
             out.tell(Event::Committed { term, index, entry });
-            if let Role::Leader(leader) = &mut state.volatile.role
+            if let Some(reply) = reply
+                && let Role::Leader(leader) = &mut state.volatile.role
                 && let Some(ticket) = leader.waiting.remove(&index)
-                && let Some(reply) = reply
             {
                 out.tell(Event::Replied { ticket, reply });
             }
         }
+        let old = |receiving: &Receiving| receiving.snapshot.position.index <= until;
+        if state.volatile.receiving.as_ref().is_some_and(old) {
+            state.volatile.receiving = None;
+        }
+        self.compact(state);
+        self.complete_change(state, out);
     }
+}
+
+/// True if one more message with entries may be under way to this follower, and there are some.
+fn may_send(state: &State<Raft>, to: NodeId, messages_max: u32) -> bool {
+    let Role::Leader(leader) = &state.volatile.role else {
+        return false;
+    };
+    leader.progress.get(&to).is_some_and(|progress| {
+        let most = match progress.pace {
+            Pace::Probing => 1,
+            Pace::Streaming => messages_max as usize,
+        };
+        progress.sending.is_none()
+            && progress.next <= state.durable.log.last().index
+            && progress.in_flight.len() < most
+    })
+}
+
+/// What a message says beyond what is compacted: that much is committed here, so that no leader has
+/// anything else.
+fn beyond(base: Position, mut sent: Sent) -> (Position, Sent) {
+    let compacted = base.index.0.saturating_sub(sent.previous.index.0);
+    if compacted > 0 {
+        let compacted = usize::try_from(compacted).unwrap_or(usize::MAX);
+        sent.entries.drain(..compacted.min(sent.entries.len()));
+        sent.previous = base;
+    }
+    (sent.previous, sent)
 }
 
 /// True if an honest leader could have sent it: no term in it is later than its own, and terms never

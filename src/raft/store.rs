@@ -18,10 +18,10 @@ pub struct Store {
 }
 
 impl Store {
-    /// Applies a committed command; nothing comes of a no-op.
+    /// Applies a committed command; nothing comes of one that is not about the store.
     pub fn apply(&mut self, command: &Command) -> Option<Reply> {
         match command {
-            Command::NoOp => None,
+            Command::NoOp | Command::Members(_) => None,
             Command::Apply { session, operation } => Some(self.once(*session, operation)),
         }
     }

@@ -9,6 +9,8 @@ pub struct BreakerLimits {
     pub failures_max: u32,
     /// When it is half open, so many attempts are under way at most; not 0.
     pub probes_max: u32,
+    /// For how long it is open at least, in milliseconds. It is up to twice as long, as chance has it.
+    pub cool_ms: u64,
 }
 
 /// A circuit breaker (Nygard, *Release It!*, 2007).

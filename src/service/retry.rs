@@ -11,6 +11,11 @@ pub struct RetryLimits {
     pub earned_percent: u32,
     /// What the budget holds at most, in hundredths of a retry, and holds at first.
     pub saved_percent_max: u32,
+    /// How long the first attempt is waited for at least, in milliseconds. It is up to twice as long, as
+    /// chance has it; and each further attempt is waited for twice as long as the one before.
+    pub wait_ms: u64,
+    /// At which that ends: no attempt is waited for longer than twice this, in milliseconds.
+    pub wait_ms_max: u64,
 }
 
 /// The cost of a retry.

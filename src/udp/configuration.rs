@@ -6,9 +6,12 @@
 //! id = 0                     # this node, one of the members
 //! data = "/var/lib/quorate"  # its own directory
 //! listen = "0.0.0.0:7000"    # if not the address that the others know it by
+//! admin = "127.0.0.1:9100"   # metrics and health, on HTTP, if wanted
 //! read_quorum = 2            # if not a majority
 //! write_quorum = 2
 //! reads = "atomic"           # or "regular": faster, and weaker
+//! snapshot_entries = 10000   # after how many entries raft compacts its log
+//! spares = []                # members of raft that are none at first: see `quorate client members`
 //! members = [
 //!     { id = 0, address = "10.0.0.1:7000", clients = "10.0.0.1:6379" },
 //!     { id = 1, address = "10.0.0.2:7000", clients = "10.0.0.2:6379" },
@@ -22,15 +25,19 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::RangeInclusive;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::port::MEMBERS_MAX;
 use super::served::Served;
 use super::std;
+use crate::causal::Causal;
 use crate::data::NodeSet;
 use crate::database::Database;
+use crate::gossip::{self, Gossip};
 use crate::machine::NodeId;
+use crate::membership::Membership;
 use crate::quorum::{QuorumError, Quorums};
 use crate::raft::Raft;
 use crate::register::{Reads, Register};
@@ -53,18 +60,27 @@ pub enum Protocol {
     CapCp,
     /// The CAP store, available.
     CapAp,
+    /// Gossip.
+    Gossip,
+    /// The causal store.
+    Causal,
+    /// Membership, and a service that one of the members runs.
+    Membership,
     /// The database.
     Database,
 }
 
 impl Protocol {
     /// All of them, that of who does not say first.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Register,
         Self::Raft,
         Self::Store,
         Self::CapCp,
         Self::CapAp,
+        Self::Gossip,
+        Self::Causal,
+        Self::Membership,
         Self::Database,
     ];
 
@@ -88,13 +104,35 @@ impl Protocol {
             Self::Store => Store::NAME,
             Self::CapCp => "cap-cp",
             Self::CapAp => "cap-ap",
+            Self::Gossip => Gossip::NAME,
+            Self::Causal => Causal::NAME,
+            Self::Membership => Membership::NAME,
             Self::Database => Database::NAME,
+        }
+    }
+
+    /// How many members it can have.
+    pub fn members(self) -> RangeInclusive<usize> {
+        match self {
+            Self::Register
+            | Self::Raft
+            | Self::Store
+            | Self::CapCp
+            | Self::CapAp
+            | Self::Causal
+            | Self::Database => 1..=64,
+            Self::Gossip => 1..=gossip::MEMBERS_MAX,
+            // One that may run the service, the authority, and the resource.
+            Self::Membership => 3..=64,
         }
     }
 }
 
+/// After how many entries raft compacts its log, if nobody says.
+const SNAPSHOT_ENTRIES: u32 = 10_000;
+
 /// What a file or the flags say, each of which may leave out anything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The number of the cluster.
@@ -105,20 +143,26 @@ pub struct Settings {
     pub id: Option<u64>,
     /// The address to listen on.
     pub listen: Option<String>,
+    /// Where operators ask for metrics and health, on HTTP.
+    pub admin: Option<String>,
     /// The directory of the journal.
     pub data: Option<PathBuf>,
     /// Everyone.
     pub members: Option<Vec<Member>>,
+    /// Those of them who are none at first, and may become one.
+    pub spares: Option<Vec<u64>>,
     /// How many answers a read needs.
     pub read_quorum: Option<usize>,
     /// How many acknowledgements a write needs.
     pub write_quorum: Option<usize>,
     /// What a get promises: `atomic` or `regular`.
     pub reads: Option<String>,
+    /// After how many entries raft compacts its log.
+    pub snapshot_entries: Option<u32>,
 }
 
 /// One member, as it is written.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Member {
     /// Its number, from 0 to 63.
@@ -141,10 +185,14 @@ pub struct Cluster {
     pub members: BTreeMap<NodeId, SocketAddr>,
     /// Where they listen to clients, those that do.
     pub clients: BTreeMap<NodeId, SocketAddr>,
-    /// How many of them are enough.
+    /// How many of them are enough; of those who are members at first.
     pub quorums: Quorums,
+    /// Those who are none at first, and may become one.
+    pub spares: NodeSet,
     /// What a get promises.
     pub reads: Reads,
+    /// After how many entries raft compacts its log; not 0.
+    pub snapshot_entries: u32,
 }
 
 /// What one member knows beside.
@@ -154,6 +202,8 @@ pub struct Place {
     pub node: NodeId,
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where it answers operators, if it does.
+    pub admin: Option<SocketAddr>,
     /// Where its journal is.
     pub data: PathBuf,
 }
@@ -198,8 +248,19 @@ pub enum ConfigurationError {
     DuplicateAddress(NodeId, NodeId, SocketAddr),
     /// This node is none of the members.
     NotAMember(u64),
+    /// A spare has no address.
+    UnknownSpare(u64),
+    /// The members of this protocol never change.
+    NoSpares(&'static str),
     /// Some addresses are IPv4 and others IPv6, which one socket does not reach.
     MixedFamilies,
+    /// The protocol cannot have so many members, or so few.
+    MemberCount {
+        /// Which protocol.
+        protocol: Protocol,
+        /// How many there are.
+        count: usize,
+    },
     /// The sizes make no quorum system.
     Quorum(QuorumError),
 }
@@ -256,9 +317,24 @@ impl fmt::Display for ConfigurationError {
                 f,
                 "this node's id {id} is not among the members: list it, or set `id` to one of them"
             ),
+            Self::UnknownSpare(id) => write!(
+                f,
+                "{id} is a spare and not among the members: list it there, with its address"
+            ),
+            Self::NoSpares(protocol) => write!(
+                f,
+                "the members of {protocol} never change: leave out `spares`, which raft has"
+            ),
             Self::MixedFamilies => write!(
                 f,
                 "some addresses are IPv4 and some IPv6: let all be of one kind"
+            ),
+            Self::MemberCount { protocol, count } => write!(
+                f,
+                "there are {count} members, and {} takes {} to {}: set `members` to so many",
+                protocol.name(),
+                protocol.members().start(),
+                protocol.members().end()
             ),
             Self::Quorum(error) => write!(
                 f,
@@ -297,11 +373,14 @@ impl Settings {
             protocol: self.protocol.or(others.protocol),
             id: self.id.or(others.id),
             listen: self.listen.or(others.listen),
+            admin: self.admin.or(others.admin),
             data: self.data.or(others.data),
             members: self.members.or(others.members),
+            spares: self.spares.or(others.spares),
             read_quorum: self.read_quorum.or(others.read_quorum),
             write_quorum: self.write_quorum.or(others.write_quorum),
             reads: self.reads.or(others.reads),
+            snapshot_entries: self.snapshot_entries.or(others.snapshot_entries),
         }
     }
 
@@ -320,8 +399,14 @@ impl Settings {
             Some(name) => Protocol::named(name)?,
         };
         let members = self.members()?;
+        let count = members.len();
+        if !protocol.members().contains(&count) {
+            return Err(ConfigurationError::MemberCount { protocol, count });
+        }
         let clients = self.clients()?;
+        let spares = self.spares(protocol, &members)?;
         let names: NodeSet = members.keys().copied().collect();
+        let names = names.difference(spares);
         let read = self.read_quorum.unwrap_or(names.majority());
         let write = self.write_quorum.unwrap_or(names.majority());
         let quorums = Quorums::new(names, read, write).map_err(ConfigurationError::Quorum)?;
@@ -336,8 +421,39 @@ impl Settings {
             members,
             clients,
             quorums,
+            spares,
             reads,
+            snapshot_entries: self.snapshot_entries.unwrap_or(SNAPSHOT_ENTRIES).max(1),
         })
+    }
+
+    fn spares(
+        &self,
+        protocol: Protocol,
+        members: &BTreeMap<NodeId, SocketAddr>,
+    ) -> Result<NodeSet, ConfigurationError> {
+        let spares = self.spares.as_deref().unwrap_or_default();
+        if let Some(unknown) = spares
+            .iter()
+            .find(|id| !members.contains_key(&NodeId(**id)))
+        {
+            return Err(ConfigurationError::UnknownSpare(*unknown));
+        }
+        match protocol {
+            Protocol::Raft => {}
+            Protocol::Register
+            | Protocol::Store
+            | Protocol::CapCp
+            | Protocol::CapAp
+            | Protocol::Gossip
+            | Protocol::Causal
+            | Protocol::Membership => {
+                if !spares.is_empty() {
+                    return Err(ConfigurationError::NoSpares(protocol.name()));
+                }
+            }
+        }
+        Ok(spares.iter().copied().map(NodeId).collect())
     }
 
     /// What they say about this node, a member of `cluster`.
@@ -366,7 +482,16 @@ impl Settings {
             setting: "data",
             give: "a directory for this node's journal",
         })?;
-        Ok(Place { node, listen, data })
+        let admin = match &self.admin {
+            None => None,
+            Some(admin) => Some(address("`admin`", admin)?),
+        };
+        Ok(Place {
+            node,
+            listen,
+            admin,
+            data,
+        })
     }
 
     /// Once the members are known to be well.

@@ -44,6 +44,10 @@ pub enum Ask {
     Resume(String),
     /// What an operator wants to see.
     Status,
+    /// What is counted, as Prometheus reads it?
+    Metrics,
+    /// Are calls taken?
+    Ready,
     /// Let nothing pass between this node and these.
     Cut(NodeSet),
     /// The connection is gone.
@@ -66,6 +70,23 @@ pub struct Desk<M: Served> {
     next: u64,
     sessions: BTreeMap<u64, M::Session>,
     waiting: BTreeMap<u64, Waiting>,
+}
+
+/// An answer, and whom it is due to.
+#[derive(Debug)]
+pub struct Due {
+    /// The ticket of the call.
+    pub ticket: u64,
+    /// The answer.
+    pub answer: Answer,
+    whom: SyncSender<Told>,
+}
+
+impl Due {
+    /// Tells it. That nobody listens any more is no harm.
+    pub fn tell(self) {
+        tell(&self.whom, self.answer);
+    }
 }
 
 #[derive(Debug)]
@@ -120,17 +141,28 @@ impl<M: Served> Desk<M> {
         }
     }
 
-    /// An event of the machine, which is now in this state.
-    pub fn event(&mut self, event: M::Event, state: &State<M>) {
-        // Nobody asked, or does not wait any longer, or has been answered.
-        let Some(waiting) = M::ticket(&event).and_then(|ticket| self.waiting.remove(&ticket))
-        else {
-            return;
-        };
+    /// What is due to whom after an event of the machine, which is now in this state. None if nobody
+    /// asked, or does not wait any longer, or has been answered.
+    pub fn event(&mut self, event: M::Event, state: &State<M>) -> Option<Due> {
+        let ticket = M::ticket(&event)?;
+        let waiting = self.waiting.remove(&ticket)?;
         // Who left has no session, and does not listen.
-        if let Some(session) = self.sessions.get_mut(&waiting.connection) {
-            tell(&waiting.answer, M::answer(event, session, state));
-        }
+        let session = self.sessions.get_mut(&waiting.connection)?;
+        Some(Due {
+            ticket,
+            answer: M::answer(event, session, state),
+            whom: waiting.answer,
+        })
+    }
+
+    /// How many calls are not answered yet.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The ticket of the call that was made last.
+    pub fn last_ticket(&self) -> u64 {
+        self.next
     }
 
     /// What the client carries on, as text.

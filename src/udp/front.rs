@@ -8,6 +8,8 @@
 //! | `CAS key old new` | 1 if it had the old value and has the new one, 0 if it had another |
 //! | `DEL key` | 1, whether or not it had a value |
 //! | `INCR key`, `INCRBY key n`, `DECR key`, `DECRBY key n` | the new number |
+//! | `MEMBERS ADD id`, `MEMBERS PROMOTE id`, `MEMBERS REMOVE id` | change who the members are: a new one is sent everything, and has a vote once promoted |
+//! | `TRANSFER id` | let that member lead |
 //! | `SESSION [text]` | what a client carries from node to node; with a text, go on from there |
 //! | `INFO` | what this node is and does |
 //! | `CHAOS CUT id ...`, `CHAOS HEAL` | lose whatever passes between this node and those; only with `--chaos` |
@@ -29,11 +31,13 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 
 use super::desk::{ANSWER_MAX, Ask, Request, Told};
+use super::port::MEMBERS_MAX;
 use super::resp::{REQUEST_BYTES_MAX, Value, Version, request};
 use super::served::{Answer, Command};
 use super::std;
 use crate::data::NodeSet;
 use crate::machine::NodeId;
+use crate::raft::MemberChange;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -286,7 +290,13 @@ impl Client {
         let nothing_known = match &ask {
             Ask::Command(command) if command.is_read() => Answer::Unanswered,
             Ask::Command(_) => Answer::Unknown,
-            Ask::Session | Ask::Resume(_) | Ask::Status | Ask::Cut(_) | Ask::Left => Answer::Busy,
+            Ask::Session
+            | Ask::Resume(_)
+            | Ask::Status
+            | Ask::Metrics
+            | Ask::Ready
+            | Ask::Cut(_)
+            | Ask::Left => Answer::Busy,
         };
         let (answer, told) = sync_channel(1);
         let request = Request {
@@ -388,18 +398,40 @@ fn command(name: &str, rest: &[&str]) -> Result<Command, String> {
                 by.ok_or("ERR value is not an integer or out of range")?,
             )
         }
-        ("GET" | "SET" | "SETNX" | "CAS" | "DEL" | "INCR" | "DECR" | "INCRBY" | "DECRBY", _) => {
+        ("MEMBERS", [what, id]) => Command::Members(change(what, node(id)?)?),
+        ("TRANSFER", [id]) => Command::HandOver(node(id)?),
+        (
+            "GET" | "SET" | "SETNX" | "CAS" | "DEL" | "INCR" | "DECR" | "INCRBY" | "DECRBY"
+            | "MEMBERS" | "TRANSFER",
+            _,
+        ) => {
             return Err(format!(
                 "ERR wrong number of arguments for '{name}', or options that are not had here"
             ));
         }
         _ => {
             return Err(format!(
-                "ERR unknown command '{}': there are GET, SET, DEL, CAS, INCR, INCRBY, MGET, SESSION, INFO",
+                "ERR unknown command '{}': there are GET, SET, DEL, CAS, INCR, INCRBY, MGET, MEMBERS, TRANSFER, SESSION, INFO",
                 name.chars().take(40).collect::<String>()
             ));
         }
     })
+}
+
+fn node(id: &str) -> Result<NodeId, String> {
+    let number = id.parse().ok().filter(|id| *id < MEMBERS_MAX);
+    number
+        .map(NodeId)
+        .ok_or_else(|| "ERR give the number of a member, such as 3".into())
+}
+
+fn change(what: &str, node: NodeId) -> Result<MemberChange, String> {
+    match what.to_ascii_uppercase().as_str() {
+        "ADD" => Ok(MemberChange::AddLearner(node)),
+        "PROMOTE" => Ok(MemberChange::Promote(node)),
+        "REMOVE" => Ok(MemberChange::Remove(node)),
+        _ => Err("ERR say MEMBERS ADD, MEMBERS PROMOTE or MEMBERS REMOVE".into()),
+    }
 }
 
 /// Where Redis has another word for the same.

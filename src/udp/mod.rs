@@ -6,23 +6,30 @@
 //!
 //! # Reading order
 //!
-//! 1. [`turn`]: the loop without its I/O. Pure, so that a simulator and a replay can drive it too.
-//! 2. [`node`]: the loop with its I/O. One thread, one socket, one journal.
+//! 1. [`turn`]: a machine, its state and its alarms in memory, moved on turn by turn.
+//! 2. [`cycle`]: the loop, on whatever socket and disk. It names no clock, no socket and no file, so
+//!    that three can drive it: [`serve`] on real ones, the models' simulator on those it makes up from
+//!    a seed, and [`recording`], which replays what a node heard.
 //! 3. [`wire`] and [`port`]: one datagram, and one socket with those who are behind it.
-//! 4. [`journal`]: what makes a change durable, and what refuses to forget.
-//! 5. [`served`]: what each protocol tells the adapter; [`front`], [`resp`] and [`desk`]: clients on TCP.
-//! 6. [`configuration`], [`serve`], [`client`], [`remote`], [`demo`]: the commands.
+//! 4. [`journal`]: what makes a change durable, and what refuses to forget; [`flush`]: its thread.
+//! 5. [`served`]: what each protocol tells the adapter; [`front`], [`resp`] and [`desk`]: clients on
+//!    TCP; [`member`]: the loop and the desk.
+//! 6. [`metrics`] and [`admin`]: what is counted, and who is told.
+//! 7. [`configuration`], [`serve`], [`client`], [`node`], [`caller`],
+//!    [`remote`], [`demo`]: the commands.
 //!
 //! # What it holds to
 //!
-//! - **Nothing leaves before the disk has what it rests on.** [`node::Node::turn`] has the three
-//!   lines, and [`crate::machine::Sealed`] lets no other order compile.
+//! - **Nothing leaves before the disk has what it rests on.** [`cycle::Cycle::turn`] says what the disk
+//!   has, and [`crate::machine::Sealed`] lets no other order compile.
 //! - **A node that forgot is not a fresh node.** A missing, damaged or foreign journal is refused.
 //!   Only `--bootstrap` begins a new one, and only where there is none.
 //! - **After a failed write, stop.** What the disk then holds is unknown until it is read again.
 //! - **Any datagram is legal.** What cannot be used is dropped and counted, by [`wire::Refusal`].
-//! - **Memory is bounded whatever arrives.** A turn takes a stated number of datagrams, the addresses
-//!   of a stated number of clients are remembered, and so are connections, requests and calls.
+//! - **Memory is bounded whatever arrives.** A turn takes a stated number of datagrams, a stated number
+//!   of turns waits for the disk, the addresses of a stated number of clients are remembered, and so
+//!   are connections, requests and calls. A datagram that is too much is dropped; a client is told
+//!   `-BUSY`.
 //! - **An unknown outcome is said to be one.** A client is never told that what may have happened did not.
 //!
 //! # What it leaves out, for now
@@ -30,18 +37,26 @@
 //! Authentication and encryption: anyone who can send a datagram to a node, and who knows the
 //! cluster's id and terms, can speak as a client, and, from its address, as a member. So: a trusted
 //! network only. [`wire::Wire::seal`] and [`wire::Wire::open`] are where it will go. Messages
-//! larger than a datagram; metrics over HTTP; flushing the disk on a thread of its own.
+//! larger than a datagram.
 
 extern crate std;
 
+pub mod admin;
+pub mod caller;
 pub mod client;
+pub mod compress;
 pub mod configuration;
+pub mod cycle;
 pub mod demo;
 pub mod desk;
+pub mod flush;
 pub mod front;
 pub mod journal;
+pub mod member;
+pub mod metrics;
 pub mod node;
 pub mod port;
+pub mod recording;
 pub mod remote;
 pub mod resp;
 pub mod serve;

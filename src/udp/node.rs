@@ -1,77 +1,29 @@
-//! The loop with its I/O: one thread, one socket, one disk.
+//! The loop with its I/O in one thread: a machine, a socket, and a disk that is waited for.
+//!
+//! A client runs on it, and has no disk. A member has a disk with a thread of its own: see
+//! [`super::serve`].
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::fmt;
 use core::time::Duration;
 
-use super::journal::{Disk, JournalError};
-use super::port::{CLIENTS_MAX, Counters, Port, Received};
+use super::cycle::{Cycle, Ground};
+pub use super::cycle::{DATAGRAMS_PER_TURN_MAX, Stop};
+use super::flush::Inline;
+use super::journal::Disk;
+use super::port::{Counters, Port, Udp};
 use super::std;
-use super::turn::{Broken, Core, Effect};
 use super::wire::Refusal;
 use crate::data::NodeSet;
-use crate::machine::{Input, Machine, NodeId, Sealed, State};
+use crate::machine::{Machine, NodeId, State};
 use mio::Waker;
-use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
-
-/// How many datagrams one turn takes at most: as many as are worth one flush of the disk, and few
-/// enough that alarms are not kept waiting.
-pub const DATAGRAMS_PER_TURN_MAX: usize = 256;
-
-// Who is answered in a turn was heard in that turn, so nobody is forgotten in between.
-const _: () = assert!(DATAGRAMS_PER_TURN_MAX < CLIENTS_MAX);
-
-/// Why a node stopped by itself. What it said before is as good as ever; what it was about to say
-/// it did not say. Started again, it goes on from its disk.
-#[derive(Debug)]
-pub enum Stop {
-    /// The disk did not take what had to be durable.
-    Disk(JournalError),
-    /// The machine broke its own invariant. Nothing of that turn was persisted.
-    Broken(Broken),
-    /// The socket failed.
-    Socket(io::Error),
-}
-
-impl fmt::Display for Stop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Disk(error) => error.fmt(f),
-            Self::Broken(broken) => broken.fmt(f),
-            Self::Socket(error) => write!(f, "the socket failed: {error}"),
-        }
-    }
-}
-
-impl core::error::Error for Stop {}
-
-impl From<JournalError> for Stop {
-    fn from(error: JournalError) -> Self {
-        Self::Disk(error)
-    }
-}
-
-impl From<Broken> for Stop {
-    fn from(broken: Broken) -> Self {
-        Self::Broken(broken)
-    }
-}
-
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Self {
-        Self::Socket(error)
-    }
-}
 
 /// A machine on a socket and a disk.
 #[derive(Debug)]
 pub struct Node<M: Machine, D> {
-    core: Core<M>,
-    port: Port,
-    disk: D,
+    cycle: Cycle<M, Inline<M, D>, Udp>,
     started: Instant,
 }
 
@@ -89,18 +41,18 @@ impl<M: Machine, D: Disk<M::Durable>> Node<M, D> {
         port: Port,
         seed: u64,
     ) -> Result<(Self, Vec<M::Event>), Stop> {
-        let (core, sealed) = Core::boot(machine, me, durable, seed)?;
-        let mut node = Self {
-            core,
+        let ground = Ground {
             port,
-            disk,
-            started: Instant::now(),
+            flush: Inline::new(disk),
+            recorder: None,
         };
-        let events = node.finish(sealed)?;
-        Ok((node, events))
+        let started = Instant::now();
+        let mut cycle = Cycle::boot(machine, me, durable, ground, seed)?;
+        let events = cycle.release(Duration::ZERO)?;
+        Ok((Self { cycle, started }, events))
     }
 
-    /// One turn: `calls`, what arrived, and an alarm if one is due, each a step; then one flush of
+    /// One turn: `calls`, what arrived, and the alarms that are due, each a step; then one flush of
     /// the disk if anything durable changed; then what they said. With nothing to do it first waits
     /// for a datagram or an alarm, but not longer than `longest`, nor beyond a signal.
     ///
@@ -112,42 +64,37 @@ impl<M: Machine, D: Disk<M::Durable>> Node<M, D> {
         calls: impl IntoIterator<Item = M::Call>,
         longest: Duration,
     ) -> Result<Vec<M::Event>, Stop> {
-        let mut inputs = calls.into_iter().map(Input::Call).collect();
-        self.drain(&mut inputs)?;
+        let calls: Vec<M::Call> = calls.into_iter().collect();
         let wait = self.until_alarm().map_or(longest, |due| due.min(longest));
-        if inputs.is_empty() && !wait.is_zero() {
-            self.port.wait(wait)?;
-            self.drain(&mut inputs)?;
+        if calls.is_empty() && !wait.is_zero() {
+            self.cycle.ground_mut().port.wait(wait)?;
         }
-        match self.core.turn(self.started.elapsed(), inputs)? {
-            Some(sealed) => self.finish(sealed),
-            None => Ok(Vec::new()),
-        }
+        self.cycle.turn(self.started.elapsed(), calls)
     }
 
     /// The state in memory.
     pub fn state(&self) -> &State<M> {
-        self.core.state()
+        self.cycle.state()
     }
 
     /// What the node did so far.
     pub fn counters(&self) -> &Counters {
-        &self.port.counters
+        &self.cycle.ground().port.counters
     }
 
     /// What ends the wait of a turn, from any thread.
     pub fn waker(&self) -> Arc<Waker> {
-        self.port.waker()
+        self.cycle.ground().port.waker()
     }
 
     /// Loses from now on whatever passes between this node and these, and nothing else.
     pub fn cut(&mut self, others: NodeSet) {
-        self.port.cut(others);
+        self.cycle.ground_mut().port.cut(others);
     }
 
     /// The machine.
     pub fn machine(&self) -> &M {
-        self.core.machine()
+        self.cycle.machine()
     }
 
     /// How long it runs.
@@ -157,46 +104,16 @@ impl<M: Machine, D: Disk<M::Durable>> Node<M, D> {
 
     /// The first datagram dropped for each reason since this was last asked.
     pub fn first_drops(&mut self) -> Vec<(Refusal, SocketAddr)> {
-        self.port.first_drops()
+        self.cycle.ground_mut().port.first_drops()
     }
 
     /// The disk.
     pub fn disk(&self) -> &D {
-        &self.disk
+        self.cycle.ground().flush.disk()
     }
 
     fn until_alarm(&self) -> Option<Duration> {
-        let due = self.core.wakes_at()?;
+        let due = self.cycle.wakes_at()?;
         Some(due.saturating_sub(self.started.elapsed()))
-    }
-
-    fn drain(&mut self, inputs: &mut Vec<Input<M>>) -> Result<(), Stop> {
-        for _ in 0..DATAGRAMS_PER_TURN_MAX {
-            match self.port.receive()? {
-                Received::Nothing => break,
-                Received::Dropped => {}
-                Received::Message { from, message } => {
-                    inputs.push(Input::Message { from, message });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// First the disk, then the world. A failed write ends here, and with it all that was to be said.
-    fn finish(&mut self, sealed: Sealed<M>) -> Result<Vec<M::Event>, Stop> {
-        let counters = &mut self.port.counters;
-        counters.turns += 1;
-        counters.commits += u64::from(!sealed.is_clean());
-        let outputs = sealed.persist(|changes| self.disk.commit(changes))?;
-        let mut events = Vec::new();
-        for effect in self.core.release(self.started.elapsed(), outputs) {
-            match effect {
-                Effect::Send { to, message } => self.port.send(to, &message),
-                Effect::Event(event) => events.push(event),
-            }
-        }
-        self.disk.tidy(&self.core.state().durable)?;
-        Ok(events)
     }
 }

@@ -1,14 +1,16 @@
 //! One UDP socket, who is behind it, and what went through it.
 
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::vec::Vec;
-use core::fmt;
+use core::fmt::{self, Debug};
 use core::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Identity;
+use super::metrics::{Page, Types};
 use super::std;
 use super::wire::{DATAGRAM_BYTES_MAX, Refusal, Unsendable, Wire};
 use crate::data::NodeSet;
@@ -45,6 +47,10 @@ pub struct Counters {
     pub messages_unsendable: u64,
     /// Messages in and out that were lost because someone asked for it.
     pub messages_cut: u64,
+    /// Messages handed to the machine, by their type.
+    pub received: Types,
+    /// Messages handed to the kernel, by their type.
+    pub sent: Types,
     /// Turns in which something happened.
     pub turns: u64,
     /// Turns for which the disk was flushed.
@@ -56,6 +62,31 @@ impl Counters {
     /// How many datagrams were dropped for this reason.
     pub fn dropped(&self, refusal: Refusal) -> u64 {
         self.dropped[refusal as usize]
+    }
+
+    /// All of them, as metrics.
+    pub fn metrics(&self, page: &mut Page) {
+        page.types("quorate_messages_received_total", &self.received);
+        page.types("quorate_messages_sent_total", &self.sent);
+        for (why, count) in [
+            ("not taken by the kernel", self.messages_lost),
+            ("unknown address", self.messages_unaddressed),
+            ("too long", self.messages_unsendable),
+            ("cut off on purpose", self.messages_cut),
+        ] {
+            let labels = [("why", why)];
+            page.value("quorate_messages_lost_total", "counter", &labels, count);
+        }
+        let name = "quorate_datagrams_received_total";
+        page.value(name, "counter", &[], self.datagrams_in);
+        for refusal in Refusal::ALL {
+            let reason = format!("{refusal}");
+            let labels = [("reason", reason.as_str())];
+            let count = self.dropped(refusal);
+            page.value("quorate_datagrams_dropped_total", "counter", &labels, count);
+        }
+        page.value("quorate_turns_total", "counter", &[], self.turns);
+        page.value("quorate_commits_total", "counter", &[], self.commits);
     }
 }
 
@@ -105,15 +136,74 @@ pub enum Received<T> {
     },
 }
 
-/// A socket that never blocks, but where it is told to wait.
+/// What carries datagrams, and loses them as it likes. It never blocks.
+pub trait Socket {
+    /// Takes the next datagram that waits: how long it is, and whence it came. Of one that is longer
+    /// than `buffer`, the end is lost.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WouldBlock`] and its like if none waits; any other if the socket fails.
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
+
+    /// Sends a datagram.
+    ///
+    /// # Errors
+    ///
+    /// If it was not taken, which is as if it were lost.
+    fn send(&mut self, datagram: &[u8], to: SocketAddr) -> io::Result<()>;
+}
+
+/// A socket of the operating system, which can be waited for.
 #[derive(Debug)]
-pub struct Port {
+pub struct Udp {
     socket: mio::net::UdpSocket,
     poll: Poll,
     events: Events,
     waker: Arc<Waker>,
     /// No datagram waits: only then does the operating system tell of the next.
     drained: bool,
+}
+
+impl Udp {
+    /// Makes the socket ready to be waited for.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system does not let us.
+    pub fn new(socket: UdpSocket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let mut socket = mio::net::UdpSocket::from_std(socket);
+        let poll = Poll::new()?;
+        poll.registry()
+            .register(&mut socket, DATAGRAM, Interest::READABLE)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WOKEN)?);
+        Ok(Self {
+            socket,
+            poll,
+            events: Events::with_capacity(2),
+            waker,
+            drained: false,
+        })
+    }
+}
+
+impl Socket for Udp {
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let received = self.socket.recv_from(buffer);
+        self.drained = matches!(&received, Err(error) if error.kind() == ErrorKind::WouldBlock);
+        received
+    }
+
+    fn send(&mut self, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
+        self.socket.send_to(datagram, to).map(|_| ())
+    }
+}
+
+/// One socket, and who is behind it.
+#[derive(Debug)]
+pub struct Port<S = Udp> {
+    socket: S,
     cut: NodeSet,
     wire: Wire,
     me: NodeId,
@@ -137,26 +227,7 @@ impl Port {
         members: BTreeMap<NodeId, SocketAddr>,
         clients_max: usize,
     ) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        let mut socket = mio::net::UdpSocket::from_std(socket);
-        let poll = Poll::new()?;
-        poll.registry()
-            .register(&mut socket, DATAGRAM, Interest::READABLE)?;
-        let waker = Arc::new(Waker::new(poll.registry(), WOKEN)?);
-        Ok(Self {
-            socket,
-            poll,
-            events: Events::with_capacity(2),
-            waker,
-            drained: false,
-            cut: NodeSet::default(),
-            wire: Wire::new(identity),
-            me: identity.node,
-            members,
-            clients: Clients::new(clients_max),
-            counters: Counters::default(),
-            first_drops: Vec::new(),
-        })
+        Ok(Self::on(Udp::new(socket)?, identity, members, clients_max))
     }
 
     /// Waits until a datagram is there, someone wakes it, a signal arrives, or the time is over.
@@ -165,10 +236,21 @@ impl Port {
     ///
     /// If the operating system fails to.
     pub fn wait(&mut self, longest: Duration) -> io::Result<()> {
-        if !self.drained {
-            return Ok(());
+        if self.socket.drained {
+            self.wait_until_woken(longest)?;
         }
-        match self.poll.poll(&mut self.events, Some(longest)) {
+        Ok(())
+    }
+
+    /// The same, but that datagrams which are there already do not end it: for one who would not take
+    /// them.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system fails to.
+    pub fn wait_until_woken(&mut self, longest: Duration) -> io::Result<()> {
+        let Udp { poll, events, .. } = &mut self.socket;
+        match poll.poll(events, Some(longest)) {
             Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
             Ok(()) | Err(_) => Ok(()),
         }
@@ -176,7 +258,33 @@ impl Port {
 
     /// What ends a wait, from any thread.
     pub fn waker(&self) -> Arc<Waker> {
-        Arc::clone(&self.waker)
+        Arc::clone(&self.socket.waker)
+    }
+}
+
+impl<S: Socket> Port<S> {
+    /// The same as [`Port::new`], on any socket.
+    pub fn on(
+        socket: S,
+        identity: &Identity,
+        members: BTreeMap<NodeId, SocketAddr>,
+        clients_max: usize,
+    ) -> Self {
+        Self {
+            socket,
+            cut: NodeSet::default(),
+            wire: Wire::new(identity),
+            me: identity.node,
+            members,
+            clients: Clients::new(clients_max),
+            counters: Counters::default(),
+            first_drops: Vec::new(),
+        }
+    }
+
+    /// The socket.
+    pub fn socket_mut(&mut self) -> &mut S {
+        &mut self.socket
     }
 
     /// Loses from now on whatever passes between this node and these, and nothing else.
@@ -189,18 +297,14 @@ impl Port {
     /// # Errors
     ///
     /// If the socket fails.
-    pub fn receive<T: Serialize + DeserializeOwned>(&mut self) -> io::Result<Received<T>> {
+    pub fn receive<T: Debug + Serialize + DeserializeOwned>(&mut self) -> io::Result<Received<T>> {
         // One more than the longest, so that a longer one is told from the longest.
         let mut buffer = [0; DATAGRAM_BYTES_MAX + 1];
-        let (length, address) = match self.socket.recv_from(&mut buffer) {
+        let (length, address) = match self.socket.receive(&mut buffer) {
             Ok(received) => received,
-            Err(error) if is_nothing(&error) => {
-                self.drained = error.kind() == ErrorKind::WouldBlock;
-                return Ok(Received::Nothing);
-            }
+            Err(error) if is_nothing(&error) => return Ok(Received::Nothing),
             Err(error) => return Err(error),
         };
-        self.drained = false;
         self.counters.datagrams_in += 1;
         let opened = self.wire.open(&buffer[..length]);
         match opened.and_then(|(from, message)| self.admit(from, address).map(|()| (from, message)))
@@ -211,6 +315,7 @@ impl Port {
             }
             Ok((from, message)) => {
                 self.counters.messages_in += 1;
+                self.counters.received.count(&message);
                 Ok(Received::Message { from, message })
             }
             Err(refusal) => {
@@ -230,7 +335,7 @@ impl Port {
     }
 
     /// Sends a message, or loses it.
-    pub fn send<T: Serialize>(&mut self, to: NodeId, message: &T) {
+    pub fn send<T: Debug + Serialize>(&mut self, to: NodeId, message: &T) {
         if self.cut.contains(to) {
             self.counters.messages_cut += 1;
             return;
@@ -247,8 +352,11 @@ impl Port {
                 return;
             }
         };
-        match self.socket.send_to(&datagram, address) {
-            Ok(_) => self.counters.messages_out += 1,
+        match self.socket.send(&datagram, address) {
+            Ok(()) => {
+                self.counters.messages_out += 1;
+                self.counters.sent.count(message);
+            }
             // No route, no room, a firewall: all are loss, which every machine here survives.
             Err(_) => self.counters.messages_lost += 1,
         }

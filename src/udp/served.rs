@@ -4,15 +4,27 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::Identity;
-use super::configuration::Cluster;
+use super::configuration::{Cluster, Protocol};
+use crate::cap::Cap;
+use crate::causal::Causal;
+use crate::database::Database;
+use crate::clock::Vector;
+use crate::gossip::Gossip;
 use crate::machine::{Machine, NodeId, State};
+use crate::membership::Membership;
+use crate::raft::{MemberChange, Raft};
+use crate::register::Register;
+use crate::store::Store;
 
 mod cap;
+mod causal;
 mod database;
+mod gossip;
+mod membership;
 mod raft;
 mod register;
 mod store;
@@ -59,7 +71,7 @@ pub trait Served: Machine {
 }
 
 /// What a client asks for, in any key-value protocol.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Which value has the key?
     Get {
@@ -94,6 +106,10 @@ pub enum Command {
         /// How much.
         by: i64,
     },
+    /// Let the members be others. For operators.
+    Members(MemberChange),
+    /// Let another member lead. For operators.
+    HandOver(NodeId),
 }
 
 impl Command {
@@ -104,7 +120,9 @@ impl Command {
             Self::Set { .. }
             | Self::CompareAndSwap { .. }
             | Self::Delete { .. }
-            | Self::Add { .. } => false,
+            | Self::Add { .. }
+            | Self::Members(_)
+            | Self::HandOver(_) => false,
         }
     }
 
@@ -116,12 +134,14 @@ impl Command {
             Self::CompareAndSwap { .. } => "compare-and-swap",
             Self::Delete { .. } => "delete",
             Self::Add { .. } => "increment",
+            Self::Members(_) => "change of members",
+            Self::HandOver(_) => "transfer of leadership",
         }
     }
 }
 
 /// What a client is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// It is done.
     Done,
@@ -143,6 +163,41 @@ pub enum Answer {
     Unanswered,
     /// It may have taken effect, or do so later, or never.
     Unknown,
+}
+
+/// Something that can be done with any machine that is served.
+pub trait ForServed {
+    /// What comes of it.
+    type Output;
+
+    /// Does it with this one.
+    fn with<M: Served>(self) -> Self::Output;
+}
+
+/// Does it with the machine of this protocol.
+pub fn with<D: ForServed>(protocol: Protocol, deed: D) -> D::Output {
+    match protocol {
+        Protocol::Register => deed.with::<Register>(),
+        Protocol::Raft => deed.with::<Raft>(),
+        Protocol::Store => deed.with::<Store>(),
+        Protocol::CapCp | Protocol::CapAp => deed.with::<Cap>(),
+        Protocol::Gossip => deed.with::<Gossip>(),
+        Protocol::Causal => deed.with::<Causal>(),
+        Protocol::Membership => deed.with::<Membership>(),
+        Protocol::Database => deed.with::<Database>(),
+    }
+}
+
+/// A vector as an operator reads it.
+fn counts(vector: &Vector) -> String {
+    let counts = vector
+        .iter()
+        .map(|(node, count)| alloc::format!("{node} {count}"));
+    let counts: Vec<String> = counts.collect();
+    if counts.is_empty() {
+        return "nothing".into();
+    }
+    counts.join("; ")
 }
 
 /// What a protocol says to a command that it does not have.

@@ -12,10 +12,13 @@ use core::fmt;
 use core::ops::Range;
 use core::time::Duration;
 
+use super::metrics::Histogram;
 use crate::machine::{self, Input, Machine, NodeId, Output, Sealed, State, Step};
 
 /// How many messages of a node to itself may wait. One more is lost, as any message may be.
 pub const OWN_MESSAGES_MAX: usize = 1024;
+/// How many alarms ring in one turn at most, so that alarms without delay do not keep all else waiting.
+pub const ALARMS_PER_TURN_MAX: usize = 64;
 
 /// A node in memory.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub struct Core<M: Machine> {
     alarms: Alarms<M::Timer>,
     own: VecDeque<M::Message>,
     random: Random,
+    heard: Option<Vec<Input<M>>>,
+    lateness: Histogram,
 }
 
 /// What a node does to the outside, once it may.
@@ -65,7 +70,7 @@ impl core::error::Error for Broken {}
 
 impl<M: Machine> Core<M> {
     /// Boots the node from what its disk holds. As with any turn, what is sealed is to be persisted,
-    /// and what comes out of it handed to [`Core::release`], before the next.
+    /// and what comes out of it handed to [`Core::release`].
     ///
     /// # Errors
     ///
@@ -77,16 +82,24 @@ impl<M: Machine> Core<M> {
         seed: u64,
     ) -> Result<(Self, Sealed<M>), Broken> {
         let Step { state, sealed } = machine::boot(&machine, durable);
-        let core = Self {
+        let mut core = Self {
             machine,
             me,
             state,
             alarms: Alarms::default(),
             own: VecDeque::new(),
             random: Random(seed),
+            heard: None,
+            lateness: Histogram::default(),
         };
         core.check(&core.state)?;
+        core.set_alarms(Duration::ZERO, &sealed);
         Ok((core, sealed))
+    }
+
+    /// Which node it is.
+    pub fn node(&self) -> NodeId {
+        self.me
     }
 
     /// The machine.
@@ -108,49 +121,96 @@ impl<M: Machine> Core<M> {
         }
     }
 
-    /// One turn: at most one alarm that is due, what the node sent itself, and then `inputs`, each a
-    /// step, sealed together so that one write makes them durable. None if there was nothing to do.
+    /// How long after their moments alarms rang.
+    pub fn lateness(&self) -> &Histogram {
+        &self.lateness
+    }
+
+    /// Keeps from now on what each turn hears, for [`Core::take_heard`].
+    pub fn keep_heard(&mut self) {
+        self.heard = Some(Vec::new());
+    }
+
+    /// What was heard since this was last asked, in the order of the steps: nothing, unless it is kept.
+    pub fn take_heard(&mut self) -> Vec<Input<M>> {
+        self.heard.as_mut().map(core::mem::take).unwrap_or_default()
+    }
+
+    /// One turn: the alarms that are due, what the node sent itself, and then `inputs`, each a step,
+    /// sealed together so that one write makes them durable. None if there was nothing to do.
     ///
-    /// Only one alarm, and it first: at that moment all earlier outputs are released, so it is armed
-    /// for certain. A second might have been disarmed by what came before it in the turn, which is
-    /// known only when that is unsealed; and a disarmed alarm does not ring.
+    /// It need not wait for the disk to have the turns before it: the alarms that those set are set
+    /// already ([`Sealed::alarms`]), and what this one says is sealed until they are durable too.
     ///
     /// # Errors
     ///
-    /// If the machine broke its own invariant. The state is then what it was before the turn.
+    /// If the machine broke its own invariant. The state is then what it was before the turn, and the
+    /// node must stop.
     pub fn turn(
         &mut self,
         now: Duration,
         inputs: impl IntoIterator<Item = Input<M>>,
     ) -> Result<Option<Sealed<M>>, Broken> {
-        let alarm = self.alarms.ring(now).map(Input::Timer);
-        let from = self.me;
-        let own = core::mem::take(&mut self.own).into_iter();
-        let own = own.map(|message| Input::Message { from, message });
         let mut state = self.state.clone();
-        let mut turn: Option<Sealed<M>> = None;
-        for input in alarm.into_iter().chain(own).chain(inputs) {
-            let Step {
-                state: next,
-                sealed,
-            } = machine::step(&self.machine, state, input);
-            state = next;
-            if cfg!(debug_assertions) {
-                self.check(&state)?;
-            }
-            match &mut turn {
-                Some(turn) => turn.join(sealed),
-                None => turn = Some(sealed),
-            }
+        let mut turn = None;
+        for _ in 0..ALARMS_PER_TURN_MAX {
+            let Some((due, timer)) = self.alarms.ring(now) else {
+                break;
+            };
+            self.lateness.time(now.saturating_sub(due));
+            state = self.step(now, state, Input::Timer(timer), &mut turn)?;
+        }
+        let from = self.me;
+        for message in core::mem::take(&mut self.own) {
+            state = self.step(now, state, Input::Message { from, message }, &mut turn)?;
+        }
+        for input in inputs {
+            state = self.step(now, state, input, &mut turn)?;
         }
         self.check(&state)?;
         self.state = state;
         Ok(turn)
     }
 
-    /// Takes the outputs of a turn, now that they may leave: sets the alarms, keeps what the node
-    /// sent itself, and gives the rest, in order.
-    pub fn release(&mut self, now: Duration, outputs: Vec<Output<M>>) -> Vec<Effect<M>> {
+    fn step(
+        &mut self,
+        now: Duration,
+        state: State<M>,
+        input: Input<M>,
+        turn: &mut Option<Sealed<M>>,
+    ) -> Result<State<M>, Broken> {
+        if let Some(heard) = &mut self.heard {
+            heard.push(input.clone());
+        }
+        let Step { state, sealed } = machine::step(&self.machine, state, input);
+        if cfg!(debug_assertions) {
+            self.check(&state)?;
+        }
+        self.set_alarms(now, &sealed);
+        match turn {
+            Some(turn) => turn.join(sealed),
+            None => *turn = Some(sealed),
+        }
+        Ok(state)
+    }
+
+    fn set_alarms(&mut self, now: Duration, sealed: &Sealed<M>) {
+        for output in sealed.alarms() {
+            match output {
+                Output::Arm(timer) => {
+                    let delay = self.random.within(self.machine.delay(timer));
+                    self.alarms.arm(timer.clone(), now.saturating_add(delay));
+                }
+                Output::Disarm(timer) => self.alarms.disarm(timer),
+                // They wait for the disk.
+                Output::Send { .. } | Output::Event(_) => {}
+            }
+        }
+    }
+
+    /// Takes the outputs of turns, now that they may leave: keeps what the node sent itself, and gives
+    /// the rest, in order.
+    pub fn release(&mut self, outputs: Vec<Output<M>>) -> Vec<Effect<M>> {
         let mut effects = Vec::with_capacity(outputs.len());
         for output in outputs {
             match output {
@@ -161,11 +221,8 @@ impl<M: Machine> Core<M> {
                 }
                 Output::Send { to, message } => effects.push(Effect::Send { to, message }),
                 Output::Event(event) => effects.push(Effect::Event(event)),
-                Output::Arm(timer) => {
-                    let delay = self.random.within(self.machine.delay(&timer));
-                    self.alarms.arm(timer, now.saturating_add(delay));
-                }
-                Output::Disarm(timer) => self.alarms.disarm(&timer),
+                // They were set when they were sealed.
+                Output::Arm(_) | Output::Disarm(_) => {}
             }
         }
         effects
@@ -214,14 +271,14 @@ impl<T: Clone + Ord> Alarms<T> {
         }
     }
 
-    /// The alarm that is due the longest, which is then no longer armed.
-    fn ring(&mut self, now: Duration) -> Option<T> {
+    /// The alarm that is due the longest, which is then no longer armed, and its moment.
+    fn ring(&mut self, now: Duration) -> Option<(Duration, T)> {
         if self.next()? > now {
             return None;
         }
-        let (_, timer) = self.order.pop_first()?;
+        let (due, timer) = self.order.pop_first()?;
         self.moments.remove(&timer);
-        Some(timer)
+        Some((due, timer))
     }
 }
 

@@ -3,12 +3,12 @@
 //! | bytes | what |
 //! |---|---|
 //! | 4 | `qrtm`, so that stray traffic is told at once |
-//! | 2 | version of the frame |
+//! | 2 | version of the frame: 1, or 2 if the message is compressed |
 //! | 8 | cluster |
 //! | 4 | terms: a digest of protocol, members and quorum sizes |
 //! | 8 | sender |
 //! | 8 | receiver |
-//! | any | the message, in postcard |
+//! | any | the message, in postcard; if that is long, compressed: see [`super::compress`] |
 //! | 4 | CRC-32 of all before it |
 //!
 //! Numbers are little-endian. A frame is at most 1,200 bytes, which every path carries whole (RFC
@@ -21,6 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Identity;
+use super::compress::{self, MESSAGE_BYTES_MAX};
 use crate::machine::NodeId;
 
 /// The longest datagram, in bytes.
@@ -30,6 +31,7 @@ pub const FRAME_BYTES: usize = HEADER_BYTES + CHECKSUM_BYTES;
 
 const MAGIC: [u8; 4] = *b"qrtm";
 const VERSION: u16 = 1;
+const COMPRESSED: u16 = 2;
 const HEADER_BYTES: usize = 34;
 const CHECKSUM_BYTES: usize = 4;
 
@@ -38,7 +40,7 @@ const CHECKSUM_BYTES: usize = 4;
 pub enum Refusal {
     /// It is shorter than an empty frame.
     TooShort,
-    /// It is longer than any frame.
+    /// It is longer than any frame, or would expand to more than any message.
     TooLong,
     /// It is no frame of ours at all.
     WrongMagic,
@@ -137,11 +139,17 @@ impl Wire {
     ///
     /// If the message does not fit a datagram.
     pub fn seal<T: Serialize>(&self, to: NodeId, message: &T) -> Result<Vec<u8>, Unsendable> {
-        let mut payload = [0; DATAGRAM_BYTES_MAX - FRAME_BYTES];
-        let payload = postcard::to_slice(message, &mut payload).map_err(unsendable)?;
+        let mut encoded = [0; MESSAGE_BYTES_MAX];
+        let encoded: &[u8] = postcard::to_slice(message, &mut encoded).map_err(unsendable)?;
+        let mut room = [0; DATAGRAM_BYTES_MAX - FRAME_BYTES];
+        let (version, payload) = match compress::shrink(encoded, &mut room) {
+            Some(length) => (COMPRESSED, &room[..length]),
+            None if encoded.len() <= room.len() => (VERSION, encoded),
+            None => return Err(Unsendable::TooLong),
+        };
         let mut datagram = Vec::with_capacity(FRAME_BYTES + payload.len());
         datagram.extend(MAGIC);
-        datagram.extend(VERSION.to_le_bytes());
+        datagram.extend(version.to_le_bytes());
         datagram.extend(self.cluster.to_le_bytes());
         datagram.extend(self.terms.to_le_bytes());
         datagram.extend(self.me.0.to_le_bytes());
@@ -177,7 +185,8 @@ impl Wire {
             return Err(Refusal::WrongMagic);
         }
         // Before the checksum: another version may have it elsewhere, or none.
-        if u16::from_le_bytes(take(&mut rest)?) != VERSION {
+        let version = u16::from_le_bytes(take(&mut rest)?);
+        if ![VERSION, COMPRESSED].contains(&version) {
             return Err(Refusal::WrongVersion);
         }
         if u32::from_le_bytes(*checksum) != crc32fast::hash(framed) {
@@ -193,7 +202,12 @@ impl Wire {
         if u64::from_le_bytes(take(&mut rest)?) != self.me.0 {
             return Err(Refusal::NotForUs);
         }
-        Ok((sender, decode(rest)?))
+        if version == VERSION {
+            return Ok((sender, decode(rest)?));
+        }
+        let mut message = [0; MESSAGE_BYTES_MAX];
+        let length = compress::expand(rest, &mut message)?;
+        Ok((sender, decode(&message[..length])?))
     }
 }
 
@@ -206,7 +220,7 @@ fn decode<T: Serialize + DeserializeOwned>(payload: &[u8]) -> Result<T, Refusal>
     if !remainder.is_empty() {
         return Err(Refusal::Trailing);
     }
-    let mut again = [0; DATAGRAM_BYTES_MAX];
+    let mut again = [0; MESSAGE_BYTES_MAX];
     match postcard::to_slice(&message, &mut again) {
         Ok(encoded) if *encoded == *payload => Ok(message),
         Ok(_) | Err(_) => Err(Refusal::NotCanonical),

@@ -118,6 +118,10 @@ const WRONG: &[(&str, &str)] = &[
         "n0 has the address",
     ),
     (
+        "cluster = 1\nprotocol = \"membership\"\nmembers = [{ id = 0, address = \"127.0.0.1:1\" }]",
+        "there are 1 members, and membership takes 3 to 64: set `members` to so many",
+    ),
+    (
         "cluster = 1\nmembers = [{ id = 0 }]",
         "line 2: missing field `address`",
     ),

@@ -24,15 +24,15 @@ use crate::processes::{eventually, free_addresses, quorate};
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Members with fronts. They end with this value, however the test ends.
-struct Members {
+pub(crate) struct Members {
     directory: TempDir,
     protocol: &'static str,
-    addresses: Vec<(SocketAddr, SocketAddr)>,
+    pub(crate) addresses: Vec<(SocketAddr, SocketAddr)>,
     children: Vec<Option<Child>>,
 }
 
 impl Members {
-    fn start(protocol: &'static str, count: usize, more: &[&str]) -> Self {
+    pub(crate) fn start(protocol: &'static str, count: usize, more: &[&str]) -> Self {
         let listeners: Vec<_> = (0..count)
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
             .collect();
@@ -51,7 +51,7 @@ impl Members {
         members
     }
 
-    fn serve(&mut self, id: usize, more: &[&str]) {
+    pub(crate) fn serve(&mut self, id: usize, more: &[&str]) {
         let mut command = quorate();
         command.args(["serve", "--until-input-ends", "--cluster=7"]);
         command.args(["--protocol", self.protocol, "--id", &id.to_string()]);
@@ -68,17 +68,17 @@ impl Members {
         self.children[id] = Some(child);
     }
 
-    fn kill(&mut self, id: usize) {
+    pub(crate) fn kill(&mut self, id: usize) {
         let mut child = self.children[id].take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
-    fn connect(&self, id: usize) -> Remote {
+    pub(crate) fn connect(&self, id: usize) -> Remote {
         Remote::connect(self.addresses[id].1, TIMEOUT).unwrap()
     }
 
-    fn ask(&self, id: usize, words: &[&str]) -> String {
+    pub(crate) fn ask(&self, id: usize, words: &[&str]) -> String {
         shown(&self.connect(id).ask(words).unwrap())
     }
 
@@ -387,4 +387,82 @@ fn who_left_is_forgotten_and_another_is_another_client() {
         assert!(desk.resume(1, wrong).is_err(), "{wrong}");
     }
     assert_eq!(desk.token(1), two);
+}
+
+/// Asks from the command line until it is done, for a leader may have to be elected first, and a learner
+/// to be sent what it lacks.
+fn asked(members: &Members, words: &[&str]) {
+    eventually("what the command line asks", || {
+        let mut command = quorate();
+        command.arg("client").args(words);
+        command.args(["--cluster=7", "--protocol=raft", "--spare=3", "--timeout=1"]);
+        for (id, (udp, tcp)) in members.addresses.iter().enumerate() {
+            command.arg(format!("--member={id}={udp},{tcp}"));
+        }
+        command.output().unwrap().status.success()
+    });
+}
+
+#[test]
+fn the_members_of_raft_change_while_they_serve() {
+    let mut members = Members::start("raft", 4, &["--spare=3"]);
+    let first = members.leader();
+    assert_eq!(members.ask(first, &["SET", "colour", "green"]), "OK");
+    let told = members.ask(first, &["MEMBERS", "PROMOTE", "3"]);
+    assert!(
+        told.starts_with("REFUSED that change makes no sense now"),
+        "{told}"
+    );
+    asked(&members, &["members", "add", "3"]);
+    asked(&members, &["members", "promote", "3"]);
+    assert!(
+        members
+            .ask(first, &["INFO"])
+            .contains("voters:{n0, n1, n2, n3}")
+    );
+    // It goes, and another leads. Without it there are three, of whom one may be down.
+    asked(&members, &["members", "remove", &first.to_string()]);
+    members.kill(first);
+    let second = members.leader();
+    assert_eq!(members.ask(second, &["GET", "colour"]), "green");
+    let down = (0..3).find(|id| *id != first && *id != second).unwrap();
+    members.kill(down);
+    let third = members.leader();
+    assert_eq!(members.ask(third, &["SET", "colour", "blue"]), "OK");
+    // From its journal it knows who the members are.
+    members.serve(down, &["--spare=3"]);
+    asked(&members, &["transfer", &down.to_string()]);
+    eventually("its leadership", || members.leader() == down);
+    assert_eq!(members.ask(down, &["GET", "colour"]), "blue");
+}
+
+#[test]
+fn who_was_away_too_long_is_sent_a_snapshot_and_starts_again_from_it() {
+    let more = ["--snapshot-entries=8"];
+    let mut members = Members::start("raft", 3, &more);
+    let leader = members.leader();
+    let away = (leader + 1) % 3;
+    members.kill(away);
+    for number in 1..=40 {
+        let told = members.ask(leader, &["INCR", &format!("key{}", number % 7)]);
+        assert!(told.parse::<u64>().is_ok(), "{told}");
+    }
+    members.serve(away, &more);
+    let installed = |members: &Members| {
+        let told = members.ask(away, &["INFO"]);
+        let snapshot = told.lines().find_map(|line| line.strip_prefix("snapshot:"));
+        snapshot.is_some_and(|index| index.parse::<u64>().is_ok_and(|index| 30 <= index))
+    };
+    eventually("a snapshot", || installed(&members));
+    members.kill(away);
+    members.serve(away, &more);
+    assert!(installed(&members), "it is on its disk");
+    eventually("its leadership", || {
+        members.leader() == away || {
+            let leader = members.leader();
+            members.ask(leader, &["TRANSFER", &away.to_string()]);
+            false
+        }
+    });
+    assert_eq!(members.ask(away, &["GET", "key1"]), "6");
 }

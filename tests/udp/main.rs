@@ -1,7 +1,10 @@
 //! The adapter: the wire, the journal, the loop, and real processes on loopback.
 #![cfg(feature = "udp")]
 
+mod chaos;
 mod commands;
+mod compress;
+mod converge;
 mod front;
 mod journal;
 mod processes;

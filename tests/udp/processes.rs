@@ -490,6 +490,9 @@ fn each_demo_shows_what_it_says_and_leaves_nothing_behind() {
         ("raft", "INCR n, 100 times -> 400"),
         ("store", "GET colour -> violet"),
         ("cap", "every node: GET colour -> "),
+        ("gossip", "n1 has all 40 keys of both sides"),
+        ("causal", "0 times the answer without the question"),
+        ("membership", "n6: written colour=violet, by token "),
     ] {
         let directory = TempDir::new().unwrap();
         let output = demo(directory.path(), protocol).output().unwrap();

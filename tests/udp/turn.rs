@@ -111,7 +111,7 @@ const ME: NodeId = NodeId(0);
 fn core(seed: u64) -> Core<Puppet> {
     let (mut core, sealed) = Core::boot(Puppet, ME, Kept::default(), seed).unwrap();
     assert!(sealed.is_clean());
-    core.release(Duration::ZERO, Vec::new());
+    core.release(Vec::new());
     core
 }
 
@@ -125,7 +125,7 @@ fn turn(core: &mut Core<Puppet>, now: Duration, calls: Vec<Order>) -> Vec<Effect
     let outputs: Vec<Output<Puppet>> = sealed.map_or_else(Vec::new, |sealed| {
         sealed.persist(|_| Ok::<(), ()>(())).unwrap()
     });
-    core.release(now, outputs)
+    core.release(outputs)
 }
 
 fn rang(timer: u8) -> Vec<Effect<Puppet>> {

@@ -139,8 +139,10 @@ fn the_longest_message_of_the_register_fits_a_datagram() {
 #[test]
 fn a_message_that_is_too_long_is_not_sent() {
     let (client, member) = wires();
-    // Two bytes are its length.
-    let fits = "x".repeat(DATAGRAM_BYTES_MAX - FRAME_BYTES - 2);
+    // Two bytes are its length. It does not shrink.
+    let mut random = Random(1);
+    let letters = (0..DATAGRAM_BYTES_MAX - FRAME_BYTES - 2).map(|_| 33 + random.byte() % 94);
+    let fits: String = letters.map(char::from).collect();
     let datagram = client.seal(RECEIVER, &fits).unwrap();
     assert_eq!(datagram.len(), DATAGRAM_BYTES_MAX);
     assert_eq!(
@@ -163,7 +165,9 @@ fn each_wrong_datagram_is_refused_by_its_name() {
         (Refusal::TooShort, right[..FRAME_BYTES - 1].to_vec()),
         (Refusal::TooLong, vec![0; DATAGRAM_BYTES_MAX + 1]),
         (Refusal::WrongMagic, vec![0; 100]),
-        (Refusal::WrongVersion, set(4, 2)),
+        (Refusal::WrongVersion, set(4, 3)),
+        // It says that it is compressed, and is not.
+        (Refusal::Undecodable, set(4, 2)),
         (Refusal::Damaged, flipped),
         (Refusal::Damaged, right[..right.len() - 1].to_vec()),
         (Refusal::Damaged, [&right[..], &[0]].concat()),

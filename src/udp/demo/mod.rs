@@ -27,7 +27,11 @@ use std::time::Instant;
 use std::{env, fs, process, thread};
 
 mod cap;
+mod causal;
+mod chaos;
 mod database;
+mod gossip;
+mod membership;
 mod raft;
 mod register;
 mod store;
@@ -65,6 +69,15 @@ pub enum DemoError {
         /// What was read.
         read: Option<String>,
     },
+    /// What was counted is not what was promised.
+    Counted {
+        /// What was counted.
+        what: String,
+        /// How many there should have been.
+        promised: usize,
+        /// How many there were.
+        counted: usize,
+    },
     /// Someone asked to stop.
     Interrupted,
 }
@@ -90,6 +103,14 @@ impl fmt::Display for DemoError {
                 f,
                 "the demo failed: {key} was written as {written:?} and read as {read:?}"
             ),
+            Self::Counted {
+                what,
+                promised,
+                counted,
+            } => write!(
+                f,
+                "the demo failed: {what} should have been {promised}, and were {counted}"
+            ),
             Self::Interrupted => write!(f, "the demo was interrupted, and cleaned up"),
         }
     }
@@ -97,12 +118,24 @@ impl fmt::Display for DemoError {
 
 impl core::error::Error for DemoError {}
 
-/// Shows what `protocol` promises, with `executable` as the members' program.
+/// What a demonstration shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// What the protocol promises.
+    Protocol(Protocol),
+    /// So many increments of many clients, while members are killed and datagrams are lost.
+    Chaos {
+        /// How many.
+        increments: u64,
+    },
+}
+
+/// Shows it, with `executable` as the members' program.
 ///
 /// # Errors
 ///
 /// At the first thing that is not as it says.
-pub fn demo(protocol: Protocol, executable: &Path) -> Result<(), DemoError> {
+pub fn demo(show: Show, executable: &Path) -> Result<(), DemoError> {
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(&stop).map_err(|error| DemoError::System("handle signals".into(), error))?;
     let directory = Directory::make()
@@ -112,24 +145,31 @@ pub fn demo(protocol: Protocol, executable: &Path) -> Result<(), DemoError> {
             .map_err(|error| DemoError::System("make a directory".into(), error))?;
         Ok(Stage {
             executable,
-            cluster: settings(protocol, size(protocol))?
+            cluster: settings(protocol, members_of(protocol))?
                 .cluster()
                 .map_err(DemoError::Configuration)?,
             directory: place,
+            listen: BTreeMap::new(),
             members: BTreeMap::new(),
             stop: Arc::clone(&stop),
         })
     };
     let root = directory.0.clone();
-    let outcome = match protocol {
-        Protocol::Register => register::show(&mut stage(protocol, root)?),
-        Protocol::Raft => raft::show(&mut stage(protocol, root)?),
-        Protocol::Store => store::show(&mut stage(protocol, root)?),
-        Protocol::Database => database::show(&mut stage(protocol, root)?),
-        Protocol::CapCp | Protocol::CapAp => cap::show(
-            &mut stage(Protocol::CapCp, root.join("cp"))?,
-            &mut stage(Protocol::CapAp, root.join("ap"))?,
-        ),
+    let outcome = match show {
+        Show::Chaos { increments } => chaos::show(&mut stage(Protocol::Raft, root)?, increments),
+        Show::Protocol(protocol) => match protocol {
+            Protocol::Register => register::show(&mut stage(protocol, root)?),
+            Protocol::Raft => raft::show(&mut stage(protocol, root)?),
+            Protocol::Store => store::show(&mut stage(protocol, root)?),
+            Protocol::CapCp | Protocol::CapAp => cap::show(
+                &mut stage(Protocol::CapCp, root.join("cp"))?,
+                &mut stage(Protocol::CapAp, root.join("ap"))?,
+            ),
+            Protocol::Gossip => gossip::show(&mut stage(protocol, root)?),
+            Protocol::Causal => causal::show(&mut stage(protocol, root)?),
+            Protocol::Membership => membership::show(&mut stage(protocol, root)?),
+            Protocol::Database => database::show(&mut stage(protocol, root)?),
+        },
     };
     // Someone who interrupts at the terminal interrupts the members too: that is what then failed.
     if outcome.is_err() && stop.load(Ordering::Relaxed) {
@@ -140,15 +180,20 @@ pub fn demo(protocol: Protocol, executable: &Path) -> Result<(), DemoError> {
     Ok(())
 }
 
-/// How many members there are.
-fn size(protocol: Protocol) -> u64 {
+/// How many members a demonstration has.
+fn members_of(protocol: Protocol) -> u64 {
     match protocol {
-        Protocol::Database => 5,
         Protocol::Register
         | Protocol::Raft
         | Protocol::Store
         | Protocol::CapCp
-        | Protocol::CapAp => 3,
+        | Protocol::CapAp
+        | Protocol::Gossip
+        | Protocol::Causal => 3,
+        // Five that may run the service, the authority and the resource.
+        Protocol::Membership => 7,
+        // More than a key has replicas.
+        Protocol::Database => 5,
     }
 }
 
@@ -157,6 +202,8 @@ struct Stage<'a> {
     executable: &'a Path,
     cluster: Cluster,
     directory: PathBuf,
+    /// Where a member listens, if not where the others know it.
+    listen: BTreeMap<NodeId, SocketAddr>,
     members: BTreeMap<NodeId, Process>,
     stop: Arc<AtomicBool>,
 }
@@ -188,6 +235,9 @@ impl Stage<'_> {
             let clients = self.cluster.clients.get(id);
             let clients = clients.map_or_else(String::new, |clients| format!(",{clients}"));
             command.args(["--member", &format!("{}={address}{clients}", id.0)]);
+        }
+        if let Some(listen) = self.listen.get(&node) {
+            command.args(["--listen", &listen.to_string()]);
         }
         command.args(bootstrap);
         let (process, ready) = Process::spawn(node, &mut command)?;
@@ -275,6 +325,44 @@ impl Stage<'_> {
         Ok(())
     }
 
+    /// Cuts the links between these two sets of nodes, and no others.
+    fn part(&self, one: NodeSet, other: NodeSet) -> Result<(), DemoError> {
+        let started = Instant::now();
+        for (side, far) in [(one, other), (other, one)] {
+            let far: Vec<String> = far.iter().map(|node| node.0.to_string()).collect();
+            let mut words = alloc::vec!["CHAOS", "CUT"];
+            words.extend(far.iter().map(String::as_str));
+            for node in side {
+                self.ask(node, &words)?;
+            }
+        }
+        said(
+            started,
+            &format!("nothing passes between {one} and {other}"),
+        );
+        Ok(())
+    }
+
+    /// What a member says of itself: a setting and its value a line.
+    fn status(&self, node: NodeId) -> Result<BTreeMap<String, String>, DemoError> {
+        let told = shown(&self.ask(node, &["INFO"])?);
+        let lines = told.lines().filter_map(|line| line.split_once(':'));
+        Ok(lines
+            .map(|(what, value)| (what.into(), value.trim_end().into()))
+            .collect())
+    }
+
+    /// One setting of what a member says of itself.
+    fn told(&self, node: NodeId, what: &str) -> Result<String, DemoError> {
+        Ok(self.status(node)?.remove(what).unwrap_or_default())
+    }
+
+    /// Sends a member's process a signal.
+    fn signal(&self, node: NodeId, name: &str) -> Result<(), DemoError> {
+        let process = self.members.get(&node);
+        process.map_or(Ok(()), |process| process.signal(name))
+    }
+
     /// Mends all links.
     fn heal(&self) -> Result<(), DemoError> {
         let started = Instant::now();
@@ -322,13 +410,20 @@ impl Process {
         }
     }
 
+    /// Sends it a signal.
+    fn signal(&self, name: &str) -> Result<(), DemoError> {
+        // The standard library cannot, and every shell can.
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "kill -$0 $1", name, &self.child.id().to_string()]);
+        let sent = shell.status();
+        sent.map_err(|error| DemoError::System(format!("send SIG{name}"), error))?;
+        Ok(())
+    }
+
     /// Asks it to stop, and awaits that.
     fn terminate(mut self, timeout: Duration) -> Result<ExitStatus, DemoError> {
-        let failed = |error| DemoError::System("send SIGTERM".into(), error);
-        // The standard library cannot send it, and every shell can.
-        let mut shell = Command::new("sh");
-        shell.args(["-c", "kill -TERM \"$0\"", &self.child.id().to_string()]);
-        shell.status().map_err(failed)?;
+        let failed = |error| DemoError::System("await a process".into(), error);
+        self.signal("TERM")?;
         let started = Instant::now();
         while started.elapsed() < timeout {
             if let Some(status) = self.child.try_wait().map_err(failed)? {
@@ -404,13 +499,23 @@ fn settings(protocol: Protocol, count: u64) -> Result<Settings, DemoError> {
 fn eventually<T>(
     asked: &str,
     promised: &str,
+    attempt: impl FnMut() -> Result<Result<T, String>, DemoError>,
+) -> Result<T, DemoError> {
+    within(TIMEOUT, asked, promised, attempt)
+}
+
+/// The same, for so long.
+fn within<T>(
+    limit: Duration,
+    asked: &str,
+    promised: &str,
     mut attempt: impl FnMut() -> Result<Result<T, String>, DemoError>,
 ) -> Result<T, DemoError> {
     let started = Instant::now();
     loop {
         match attempt()? {
             Ok(given) => return Ok(given),
-            Err(reply) if started.elapsed() > TIMEOUT => {
+            Err(reply) if started.elapsed() > limit => {
                 return Err(DemoError::Replied {
                     asked: asked.into(),
                     promised: promised.into(),

@@ -25,6 +25,9 @@ impl Served for Cap {
             | Protocol::Register
             | Protocol::Raft
             | Protocol::Store
+            | Protocol::Gossip
+            | Protocol::Causal
+            | Protocol::Membership
             | Protocol::Database => Setting::CP,
         };
         (cluster.quorums.members(), setting)
@@ -50,6 +53,7 @@ impl Served for Cap {
                 &command,
                 "raft has, and store has compare-and-swap",
             )),
+            Command::Members(_) | Command::HandOver(_) => Err(lacks::<Self>(&command, "raft has")),
         }
     }
 

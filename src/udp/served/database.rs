@@ -124,6 +124,7 @@ impl Served for Database {
                 &command,
                 "raft has, and compare-and-swap is here",
             )),
+            Command::Members(_) | Command::HandOver(_) => Err(lacks::<Self>(&command, "raft has")),
         }
     }
 

@@ -9,11 +9,15 @@ use super::{Answer, Command, Served};
 use crate::data::NodeSet;
 use crate::machine::{NodeId, State};
 use crate::raft::{
-    Call, Elections, Event, FirstEntry, Leadership, Operation, Raft, Reads, Refusal, Reply, Role,
-    Session,
+    Call, Changes, Elections, Event, FirstEntry, Flow, Heard, Leadership, Operation, Outcome, Raft,
+    Reads, Refusal, Reply, Role, Session, Snapshots,
 };
 use crate::register::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::udp::configuration::Cluster;
+
+/// What is left of a datagram for entries: it has 1,200 bytes, of which the frame and all else that is
+/// in the message take less than 120.
+const BATCH_BYTES_MAX: u32 = 1080;
 
 /// A client of the replicated store, and the command that it has under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,24 +37,36 @@ enum Asked {
 
 impl Served for Raft {
     const NAME: &'static str = "raft";
-    const VERSION: &'static str = "raft/1";
-    type Terms = NodeSet;
+    const VERSION: &'static str = "raft/2";
+    /// Who the members are at first, and who may become one.
+    type Terms = (NodeSet, NodeSet);
     type Session = Client;
 
-    fn terms(cluster: &Cluster) -> NodeSet {
-        cluster.quorums.members()
+    fn terms(cluster: &Cluster) -> (NodeSet, NodeSet) {
+        (cluster.quorums.members(), cluster.spares)
     }
 
     fn machine(cluster: &Cluster, node: NodeId) -> Self {
+        let (members, spares) = Self::terms(cluster);
         Self {
             me: node,
-            members: cluster.quorums.members(),
+            members,
+            spares,
             elections: Elections::PreVote,
             first_entry: FirstEntry::NoOp,
             leadership: Leadership::CheckQuorum,
             reads: Reads::ReadIndex,
-            // One entry fits a datagram, whatever it is.
-            batch_entries_max: 1,
+            election_ms: 150,
+            batch_entries_max: 256,
+            batch_bytes_max: BATCH_BYTES_MAX,
+            flow: Flow::Pipelined { messages_max: 8 },
+            // As many are kept again, for those that lag behind by less than that.
+            snapshots: Snapshots::Every {
+                entries: cluster.snapshot_entries,
+                kept: cluster.snapshot_entries,
+                pieces_max: 256,
+            },
+            changes: Changes::OneByOne,
         }
     }
 
@@ -74,6 +90,14 @@ impl Served for Raft {
                 Operation::CompareAndSwap { key, expected, new }
             }
             Command::Add { key, by } => Operation::Increment { key, by },
+            Command::Members(change) => {
+                client.asked = Asked::Value;
+                return Ok(Call::Members { ticket, change });
+            }
+            Command::HandOver(to) => {
+                client.asked = Asked::Value;
+                return Ok(Call::Transfer { ticket, to });
+            }
         };
         let too_long = operation.bytes() > KEY_BYTES_MAX + VALUE_BYTES_MAX;
         if too_long {
@@ -105,10 +129,12 @@ impl Served for Raft {
         match event {
             Event::Replied { ticket, .. }
             | Event::Abandoned { ticket }
+            | Event::Transferred { ticket, .. }
             | Event::Refused { ticket, .. } => Some(*ticket),
             Event::Elected { .. }
             | Event::Proposed { .. }
             | Event::Decided { .. }
+            | Event::Installed { .. }
             | Event::Committed { .. } => None,
         }
     }
@@ -121,12 +147,29 @@ impl Served for Raft {
                     Refusal::NotLeader => Answer::NotLeader(leader(state)),
                     Refusal::Busy => Answer::Busy,
                     Refusal::NoReads => Answer::Refused("reads go through the log here".into()),
+                    Refusal::HandingOver | Refusal::TermTooYoung => Answer::Busy,
+                    Refusal::FixedMembers => Answer::Refused("the members are fixed here".into()),
+                    Refusal::ChangeUnderWay => Answer::Refused(
+                        "a change of the members is under way: ask again when it is over".into(),
+                    ),
+                    Refusal::Unfit => Answer::Refused(
+                        "that change makes no sense now: INFO says who the members are".into(),
+                    ),
+                };
+            }
+            Event::Transferred { outcome, .. } => {
+                return match outcome {
+                    Outcome::Yielded => Answer::Done,
+                    Outcome::TimedOut => Answer::Refused(
+                        "the other did not take over in time; this node leads on".into(),
+                    ),
                 };
             }
             Event::Abandoned { .. }
             | Event::Elected { .. }
             | Event::Proposed { .. }
             | Event::Decided { .. }
+            | Event::Installed { .. }
             | Event::Committed { .. } => return Answer::Unknown,
         };
         match (reply, client.asked) {
@@ -158,7 +201,10 @@ impl Served for Raft {
             ("term", durable.term.0.to_string()),
             ("last", durable.log.last().index.0.to_string()),
             ("commit", volatile.commit.0.to_string()),
+            ("snapshot", durable.snapshot.position.index.0.to_string()),
             ("keys", volatile.store.values.len().to_string()),
+            ("voters", volatile.members.membership.voters.to_string()),
+            ("learners", volatile.members.membership.learners.to_string()),
         ]
     }
 }
@@ -166,7 +212,14 @@ impl Served for Raft {
 /// Whom this node follows, as far as it knows.
 fn leader(state: &State<Raft>) -> Option<NodeId> {
     match state.volatile.role {
-        Role::Follower { leader } => leader,
-        Role::PreCandidate { .. } | Role::Candidate { .. } | Role::Leader(..) => None,
+        Role::Follower {
+            heard: Heard::Leader(leader),
+        } => Some(leader),
+        Role::Follower {
+            heard: Heard::Nobody | Heard::Perhaps,
+        }
+        | Role::PreCandidate { .. }
+        | Role::Candidate { .. }
+        | Role::Leader(..) => None,
     }
 }

@@ -39,6 +39,7 @@ impl Served for Register {
                     "a read and write register cannot (Herlihy 1991: its consensus number is 1)";
                 Err(lacks::<Self>(&command, why))
             }
+            Command::Members(_) | Command::HandOver(_) => Err(lacks::<Self>(&command, "raft has")),
         }
     }
 

@@ -55,9 +55,10 @@ impl Served for Store {
                     new,
                 })
             }
-            Command::Delete { .. } | Command::Add { .. } => {
-                Err(lacks::<Self>(&command, "raft has"))
-            }
+            Command::Delete { .. }
+            | Command::Add { .. }
+            | Command::Members(_)
+            | Command::HandOver(_) => Err(lacks::<Self>(&command, "raft has")),
         }
     }
 
