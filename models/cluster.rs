@@ -473,7 +473,8 @@ impl<M: Served> Simulation<M> {
 pub fn is_linearizable(protocol: Protocol) -> bool {
     match protocol {
         Protocol::Register | Protocol::Raft | Protocol::Store | Protocol::CapCp => true,
-        Protocol::CapAp | Protocol::Gossip
+        Protocol::CapAp
+        | Protocol::Gossip
         | Protocol::Causal
         | Protocol::Membership
         | Protocol::Database => false,

@@ -2,14 +2,14 @@
 
 use quorate::data::NodeSet;
 use quorate::database::{
-    Call, Cell, Change, Conflicts, Counting, Database, Durable, Event, Hints, Level, Message, Outcome,
-    Placement, ReadRepair, Stamp, Timer, Token, Tombstones,
+    Call, Cell, Change, Conflicts, Counting, Database, Durable, Event, Hints, Level, Message,
+    Outcome, Placement, ReadRepair, Stamp, Timer, Token, Tombstones,
 };
 use quorate::machine::{Machine, NodeId, State};
 use quorate::merkle::keyed::Shape;
 use quorate::ring::{self, Member, Rack, Ring};
 
-use crate::catalogue::{Claimed, Exhibit, Protocol};
+use crate::catalogue::Protocol;
 use crate::flaw::Twin;
 use crate::purge::{self, Discharged};
 use crate::snapshot::{Node, Snapshot, nobody_waits};
@@ -23,6 +23,7 @@ mod order;
 mod roaming;
 mod serial;
 mod sessions;
+mod worlds;
 
 use dead::{receiver_is_done, sender_is_done};
 use flaws::{Flaw, Flawed};
@@ -323,7 +324,9 @@ fn world<M: Twin<Database>>(
         .always_told(RETURN_ONCE, |told| !told.ghost.breaches.of(RETURN_ONCE))
         .always(VISIBLE, move |snapshot| is_visible(snapshot, setting))
         .always(ONE_VERSION, a_write_is_one_version)
-        .always_of_nodes(PLACEMENT, move |nodes| only_replicas_have_it(nodes, setting))
+        .always_of_nodes(PLACEMENT, move |nodes| {
+            only_replicas_have_it(nodes, setting)
+        })
         // Each call under way needs its own alarm, once.
         .recovers_for_clients(
             CALLS_RETURN,
@@ -342,10 +345,15 @@ fn is_visible<M: Twin<Database>>(snapshot: &Snapshot<M, Order>, setting: Setting
         return true;
     };
     let has_it = |disk: &Durable| {
-        let swept = disk.fences.get(&setting.replicas()).and_then(|fence| fence.swept);
+        let swept = disk
+            .fences
+            .get(&setting.replicas())
+            .and_then(|fence| fence.swept);
         disk.table.cell(KEY).stamp().max(swept) >= Some(acknowledged)
     };
-    let counted = setting.read.counted(setting.replicas(), setting.nearby(NodeId(0)));
+    let counted = setting
+        .read
+        .counted(setting.replicas(), setting.nearby(NodeId(0)));
     let holders = (snapshot.disks())
         .filter(|(node, disk)| counted.contains(*node) && has_it(disk))
         .count();
@@ -361,22 +369,29 @@ fn a_write_is_one_version<M: Twin<Database>>(snapshot: &Snapshot<M, Order>) -> b
         _ => Vec::new(),
     });
     let mut known: Vec<(&str, Stamp)> = Vec::new();
-    on_disks.chain(in_messages).filter_map(Cell::version).all(|version| {
-        let Some(value) = &version.value else {
-            return true;
-        };
-        let other = known.iter().find(|(other, _)| other == value);
-        let is_same = other.is_none_or(|(_, stamp)| *stamp == version.stamp);
-        if other.is_none() {
-            known.push((value, version.stamp));
-        }
-        is_same
-    })
+    on_disks
+        .chain(in_messages)
+        .filter_map(Cell::version)
+        .all(|version| {
+            let Some(value) = &version.value else {
+                return true;
+            };
+            let other = known.iter().find(|(other, _)| other == value);
+            let is_same = other.is_none_or(|(_, stamp)| *stamp == version.stamp);
+            if other.is_none() {
+                known.push((value, version.stamp));
+            }
+            is_same
+        })
 }
 
 fn only_replicas_have_it<M: Twin<Database>>(nodes: &[&Node<M>], setting: Setting) -> bool {
-    let disks = (0..).map(NodeId).zip(nodes).filter_map(|(id, node)| Some((id, node.durable()?)));
-    (disks.into_iter()).all(|(id, disk)| setting.replicas().contains(id) || disk.table.cells.is_empty())
+    let disks = (0..)
+        .map(NodeId)
+        .zip(nodes)
+        .filter_map(|(id, node)| Some((id, node.durable()?)));
+    (disks.into_iter())
+        .all(|(id, disk)| setting.replicas().contains(id) || disk.table.cells.is_empty())
 }
 
 /// True if all replicas have the same.
@@ -391,7 +406,9 @@ fn have_converged<M: Twin<Database>>(snapshot: &Snapshot<M, Order>, setting: Set
 /// True if all replicas have at least the newest write that is anywhere: on a disk, in a hint or in a call.
 fn have_arrived<M: Twin<Database>>(snapshot: &Snapshot<M, Order>, setting: Setting) -> bool {
     let minted = (snapshot.disks()).map(|(_, disk)| disk.time).max();
-    let replicas = snapshot.disks().filter(|(node, _)| setting.replicas().contains(*node));
+    let replicas = snapshot
+        .disks()
+        .filter(|(node, _)| setting.replicas().contains(*node));
     let newest = |disk: &Durable| disk.table.cell(KEY).stamp().map(|stamp| stamp.time);
     let mut disks = replicas.map(|(_, disk)| newest(disk).unwrap_or_default());
     disks.all(|time| Some(time) == minted)
@@ -433,11 +450,17 @@ fn healing<M: Twin<Database>>(
         .recovers(CONVERGE, ROUNDS, move |snapshot| {
             nobody_waits(&snapshot.clients) && have_converged(snapshot, setting)
         })
-        .sometimes("replicas differ", move |snapshot| !have_converged(snapshot, setting))
-        .sometimes("a write is at one replica alone, and returned", move |snapshot| {
-            let has_it = |(_, disk): &(NodeId, &Durable)| !disk.table.cells.is_empty();
-            snapshot.ghost.acknowledged.is_some() && snapshot.disks().filter(has_it).count() == 1
+        .sometimes("replicas differ", move |snapshot| {
+            !have_converged(snapshot, setting)
         })
+        .sometimes(
+            "a write is at one replica alone, and returned",
+            move |snapshot| {
+                let has_it = |(_, disk): &(NodeId, &Durable)| !disk.table.cells.is_empty();
+                snapshot.ghost.acknowledged.is_some()
+                    && snapshot.disks().filter(has_it).count() == 1
+            },
+        )
 }
 
 /// A world about hints alone.
@@ -472,10 +495,20 @@ fn hinted<M: Twin<Database>>(
 fn batches<M: Twin<Database>>(name: &str, make: impl Fn(Database) -> M) -> Model<M> {
     let member = |node, key: &str| {
         let tokens = vec![ring::Token::of(key.as_bytes())];
-        (NodeId(node), Member { rack: Rack(0), tokens })
+        (
+            NodeId(node),
+            Member {
+                rack: Rack(0),
+                tokens,
+            },
+        )
     };
     let ring = Ring::new(1, [member(0, KEY), member(1, "y")]).expect("each key has its replica");
-    let setting = Setting { replicas: 2, apart: 1, ..UNHEALED };
+    let setting = Setting {
+        replicas: 2,
+        apart: 1,
+        ..UNHEALED
+    };
     let machines = setting.machines(|whole| {
         make(Database {
             placement: Placement::Ring(ring.clone()),
@@ -491,15 +524,19 @@ fn batches<M: Twin<Database>>(name: &str, make: impl Fn(Database) -> M) -> Model
         .doors(setting.doors())
         .always_of_nodes(PLACEMENT, move |nodes| {
             let cells = |place: usize| nodes[place].durable().map(|disk| &disk.table.cells);
-            let only = |place, key| cells(place).is_none_or(|cells| cells.keys().all(|one| one == key));
+            let only =
+                |place, key| cells(place).is_none_or(|cells| cells.keys().all(|one| one == key));
             only(0, KEY) && only(1, "y") && cells(2).is_none_or(quorate::data::Map::is_empty)
         })
         .recovers(WHOLE, ROUNDS, move |snapshot| {
             nobody_waits(&snapshot.clients) && has(snapshot, 0, KEY) == has(snapshot, 1, "y")
         })
-        .sometimes("half of a batch is there, and its call is forgotten", move |snapshot| {
-            has(snapshot, 0, KEY) != has(snapshot, 1, "y") && nobody_waits(&snapshot.clients)
-        })
+        .sometimes(
+            "half of a batch is there, and its call is forgotten",
+            move |snapshot| {
+                has(snapshot, 0, KEY) != has(snapshot, 1, "y") && nobody_waits(&snapshot.clients)
+            },
+        )
         .crashes(setting.nodes(), 1)
         // What is sent again is in the network already.
         .never("ring Retry")
@@ -526,11 +563,14 @@ fn beside<M: Twin<Database>>(
             nobody_waits(&snapshot.clients) && snapshot.disks().all(|(_, disk)| shows_both(disk))
         })
         .rings_late(|_| true)
-        .sometimes("a replica has one of two writes that returned", move |snapshot| {
-            let all_returned = snapshot.clients.iter().all(|client| client.next == 1);
-            let has_one = |disk: &Durable| disk.table.cell(KEY).values().len() == 1;
-            all_returned && snapshot.disks().any(|(_, disk)| has_one(disk))
-        })
+        .sometimes(
+            "a replica has one of two writes that returned",
+            move |snapshot| {
+                let all_returned = snapshot.clients.iter().all(|client| client.next == 1);
+                let has_one = |disk: &Durable| disk.table.cell(KEY).values().len() == 1;
+                all_returned && snapshot.disks().any(|(_, disk)| has_one(disk))
+            },
+        )
 }
 
 /// A world about tombstones, and when they may go.
@@ -542,6 +582,7 @@ fn collecting<M: Twin<Database>>(
 ) -> Model<M> {
     world(name, setting, clients, make)
         .except(MONOTONIC)
+        .except("a read finds a write")
         .except("a read finds a write that has not returned")
         .always_told(DELETED_STAYS, |told| !told.ghost.breaches.of(DELETED_STAYS))
         .always_of_nodes(SWEPT_STAYS, |nodes| {
@@ -552,7 +593,9 @@ fn collecting<M: Twin<Database>>(
             })
         })
         .sometimes("a tombstone is gone", move |snapshot| {
-            snapshot.disks().any(|(_, disk)| disk.fences.values().any(|fence| fence.swept.is_some()))
+            snapshot
+                .disks()
+                .any(|(_, disk)| disk.fences.values().any(|fence| fence.swept.is_some()))
         })
 }
 
@@ -561,85 +604,15 @@ pub fn protocol() -> Protocol {
     Protocol {
         name: "database",
         summary: "Dynamo and Cassandra: quorums, repair, hints, tombstones, transactions, sessions",
-        worlds: [ordered(), healed(), agreed()].into_iter().flatten().collect(),
-        flaws: [exhibits::flaws(), exhibits::weakened()].into_iter().flatten().collect(),
+        worlds: [worlds::ordered(), worlds::healed(), worlds::agreed()]
+            .into_iter()
+            .flatten()
+            .collect(),
+        flaws: [exhibits::flaws(), exhibits::weakened()]
+            .into_iter()
+            .flatten()
+            .collect(),
     }
-}
-
-/// Worlds of reads and writes.
-fn ordered() -> Vec<Box<dyn Exhibit>> {
-    vec![
-        Claimed::holds(0, 0, || {
-            right("quorum", QUORUM, &["A", "rr"])
-                .says("three replicas, two nodes apart; one client writes, another reads twice, all at QUORUM")
-                .symmetric(QUORUM.replicas())
-        }),
-        Claimed::holds(0, 0, || {
-            right("two-writers", QUORUM, &["A", "B", "r"])
-                .says("two clients write, a third reads, all at QUORUM")
-                .symmetric(QUORUM.replicas())
-        }),
-        Claimed::holds(0, 0, || {
-            let here = Setting { apart: 0, ..QUORUM };
-            right("replicas-coordinate", here, &["A", "r"])
-                .says("three replicas that are themselves called; one client writes, another reads")
-        }),
-        Claimed::holds(0, 0, || {
-            right("crash", QUORUM, &["A", "rr"])
-                .says("the same as quorum, and any one node crashes and restarts")
-                .symmetric(QUORUM.replicas())
-                .crashes(QUORUM.nodes(), 1)
-        }),
-        Claimed::holds(0, 0, || {
-            let levels = Setting { read: Level::One, write: Level::All, ..QUORUM };
-            right("one-and-all", levels, &["A", "rr"])
-                .says("writes at ALL, reads at ONE, which need not ask the same replica twice")
-                .except(MONOTONIC)
-                .symmetric(QUORUM.replicas())
-        }),
-        Claimed::holds(0, 0, || {
-            let levels = Setting { read: Level::All, write: Level::One, ..QUORUM };
-            right("all-and-one", levels, &["A", "rr"])
-                .says("writes at ONE, reads at ALL")
-                .symmetric(QUORUM.replicas())
-        }),
-        Claimed::holds(0, 0, || {
-            let levels = Setting { read: Level::Two, write: Level::Two, ..QUORUM };
-            right("two-and-two", levels, &["AB", "r"])
-                .says("writes and reads at TWO; one client writes twice")
-                .symmetric(QUORUM.replicas())
-        }),
-        Claimed::holds(0, 0, || {
-            right("no-read-repair", UNREPAIRED, &["A", "rr"])
-                .says("reads repair nothing: regular all the same")
-                .symmetric(QUORUM.replicas())
-        }),
-        Claimed::holds(0, 0, || {
-            right("suspicions", ONE_DOOR, &["A", "r", "13"])
-                .says("a failure detector suspects one replica, then all three, and none of it is true")
-                .sometimes_told("a call is refused", |told| told.ghost.is_refused)
-        }),
-        Claimed::holds(0, 0, || {
-            let local = Setting {
-                replicas: 4,
-                apart: 1,
-                far: 1,
-                read: Level::LocalQuorum,
-                write: Level::LocalQuorum,
-                ..QUORUM
-            };
-            right("local-quorum", local, &["A", "r"])
-                .says("four replicas, one of them in another data centre; all at LOCAL_QUORUM in the first one")
-                .symmetric(NodeSet::first(3))
-        }),
-        Claimed::holds(0, 0, || {
-            let impatient = Setting { patience: Some(1), apart: 1, ..QUORUM };
-            right("impatience", impatient, &["A", "r"])
-                .says("a call that was repeated once is given up")
-                .symmetric(QUORUM.replicas())
-                .sometimes_told("a call is given up", |told| told.ghost.is_failed)
-        }),
-    ]
 }
 
 /// A client of transactions: a capital letter sets itself if there is nothing, a small one itself as a capital if
@@ -652,15 +625,33 @@ fn serial_script(letters: &str, tickets: &mut u64) -> Vec<Call> {
         let new = Some(letter.to_ascii_uppercase().to_string());
         let expected = letter.is_ascii_lowercase().then(|| "A".to_owned());
         let change = match letter {
-            'r' => return Call::Read { ticket, key, level, token },
+            'r' => {
+                return Call::Read {
+                    ticket,
+                    key,
+                    level,
+                    token,
+                };
+            }
             'P' => {
                 let writes = vec![(key, new)];
-                return Call::Write { ticket, now, writes, level, token };
+                return Call::Write {
+                    ticket,
+                    now,
+                    writes,
+                    level,
+                    token,
+                };
             }
             's' => None,
             _ => Some(Change { expected, new }),
         };
-        Call::Transact { ticket, now, key, change }
+        Call::Transact {
+            ticket,
+            now,
+            key,
+            change,
+        }
     };
     letters.chars().map(call).collect()
 }
@@ -701,18 +692,29 @@ fn guaranteed<M: Machine<Call = Call, Event = Event>>(
     world: World<M, Sessions>,
 ) -> World<M, Sessions> {
     world
-        .always_told(READ_YOUR_WRITES, |told| !told.ghost.breaches.of(READ_YOUR_WRITES))
-        .always_told(MONOTONIC_READS, |told| !told.ghost.breaches.of(MONOTONIC_READS))
-        .always_told(MONOTONIC_WRITES, |told| !told.ghost.breaches.of(MONOTONIC_WRITES))
-        .always_told(WRITES_FOLLOW_READS, |told| !told.ghost.breaches.of(WRITES_FOLLOW_READS))
-        .sometimes_told("a client has written and read", |told| told.ghost.is_mixed())
+        .always_told(READ_YOUR_WRITES, |told| {
+            !told.ghost.breaches.of(READ_YOUR_WRITES)
+        })
+        .always_told(MONOTONIC_READS, |told| {
+            !told.ghost.breaches.of(MONOTONIC_READS)
+        })
+        .always_told(MONOTONIC_WRITES, |told| {
+            !told.ghost.breaches.of(MONOTONIC_WRITES)
+        })
+        .always_told(WRITES_FOLLOW_READS, |told| {
+            !told.ghost.breaches.of(WRITES_FOLLOW_READS)
+        })
+        .sometimes_told("a client has written and read", |told| {
+            told.ghost.is_mixed()
+        })
 }
 
 /// A world of sessions with tokens, that go from node to node.
 fn carrying(name: &str, setting: Setting, clients: &[&str]) -> World<Roaming, Sessions> {
     let mut tickets = 0;
-    let scripts: Vec<Vec<Call>> =
-        (clients.iter()).map(|letters| script(letters, setting, &mut tickets)).collect();
+    let scripts: Vec<Vec<Call>> = (clients.iter())
+        .map(|letters| script(letters, setting, &mut tickets))
+        .collect();
     let sessions: Vec<Vec<u64>> = (scripts.iter())
         .map(|calls| calls.iter().filter_map(order::ticket_of).collect())
         .collect();
@@ -729,136 +731,17 @@ fn carrying(name: &str, setting: Setting, clients: &[&str]) -> World<Roaming, Se
         .never("ring Retry")
 }
 
-/// Worlds of transactions, and of sessions.
-fn agreed() -> Vec<Box<dyn Exhibit>> {
-    let all_come = |world: World<Database, Serial>| {
-        world
-            .purging(sender_is_done, receiver_is_done)
-            .doors(NodeSet::first(2))
-            .sometimes_told("what never returned is seen", |told| told.ghost.finished_for_another())
-    };
-    vec![
-        Claimed::holds(0, 0, move || {
-            let patient = Setting { patience: Some(0), ..SERIAL };
-            all_come(serial("transactions", patient, &["A", "B"], |right| right))
-                .says("two clients set a key if it has nothing, at two of the replicas; what is outbid is given up")
-        }),
-        Claimed::holds(0, 0, move || {
-            let patient = Setting { patience: Some(0), ..SERIAL };
-            all_come(serial("serial-reads", patient, &["A", "ss"], |right| right))
-                .says("one client sets a key, another reads it twice by transactions; what is outbid is given up")
-        }),
-        Claimed::holds(0, 0, move || {
-            let patient = Setting { patience: Some(1), ..SERIAL };
-            all_come(serial("transactions-again", patient, &["A", "B"], |right| right))
-                .says("the same as transactions, but what is outbid bids once more")
-        }),
-        Claimed::holds(0, 0, move || {
-            let patient = Setting { patience: Some(1), ..SERIAL };
-            all_come(serial("serial-read-again", patient, &["A", "s"], |right| right))
-                .says("one client sets a key, another reads it by a transaction; what is outbid bids once more")
-        }),
-        Claimed::holds(0, 0, || {
-            carrying("sessions-read", UNHEALED, &["Ar", "rr"])
-                .says("two clients with tokens go from node to node, all at ONE; one writes and reads, one reads twice")
-                .symmetric(UNHEALED.replicas())
-        }),
-        Claimed::holds(0, 0, || {
-            carrying("sessions-write", UNHEALED, &["A<B", "r<C"])
-                .says("the same; one writes twice, by a clock that is set back, one reads and then writes")
-                .symmetric(UNHEALED.replicas())
-                // Of calls whose token has come.
-                .recovers(CALLS_RETURN, ROUNDS, |snapshot| {
-                    snapshot.running().all(|(_, state)| state.volatile.database.pending.is_empty())
-                })
-        }),
-    ]
-}
-
-/// Worlds of what heals.
-fn healed() -> Vec<Box<dyn Exhibit>> {
-    vec![
-        Claimed::holds(0, 0, || {
-            healing("anti-entropy", HEALED, &["A", "B"], |right| right)
-                .says("two writes at ONE, one crash of any node, and nothing but anti-entropy")
-                .purging(sender_is_done, receiver_is_done)
-                .rings_late(|_| true)
-                .crashes(HEALED.nodes(), 1)
-        }),
-        Claimed::holds(0, 0, || {
-            hinted("hints", HINTING, &["A", "B"], |right| right)
-                .says("two writes at ONE, one crash of any node, and nothing but hints, whose time is not over")
-                .purging(sender_is_done, receiver_is_done)
-                .crashes(HINTING.nodes(), 1)
-                // What is sent again is in the network already.
-                .never("ring Retry")
-                .never("ring Deliver")
-        }),
-        Claimed::holds(0, 0, || {
-            let healed = Setting { anti_entropy: true, ..SLOPPY };
-            healing("sloppy-healed", healed, &["A", "B"], |right| right)
-                .says("a sloppy quorum; in the calm hints and anti-entropy restore what it promised")
-                .purging(sender_is_done, receiver_is_done)
-                .rings_late(|timer| !matches!(timer, Timer::Retry(_)))
-        }),
-        Claimed::holds(0, 0, || {
-            let setting = COLLECTING_HERE;
-            collecting("tombstones", setting, &["A-r"], |right| right)
-                .says("two replicas, one of them called: it writes, deletes and reads, while they repair and collect")
-                .doors(NodeSet::first(1))
-                .purging(sender_is_done, receiver_is_done)
-        }),
-        Claimed::holds(0, 0, || {
-            let setting = Setting { anti_entropy: false, ..COLLECTING_HERE };
-            collecting("tombstones-unrepaired", setting, &["A-r"], |right| right)
-                .says("the same without anti-entropy")
-                .doors(NodeSet::first(1))
-                .purging(sender_is_done, receiver_is_done)
-        }),
-        Claimed::holds(0, 0, || {
-            let setting = Setting { replicas: 3, anti_entropy: false, ..COLLECTING_HERE };
-            collecting("tombstones-of-three", setting, &["A-"], |right| right)
-                .says("three replicas, one of them called: it writes and deletes, while they collect")
-                .doors(NodeSet::first(1))
-                .purging(sender_is_done, receiver_is_done)
-        }),
-        Claimed::holds(0, 0, || {
-            let setting = Setting { replicas: 3, anti_entropy: false, ..COLLECTING_HERE };
-            collecting("tombstones-of-three-read", setting, &["A-r"], |right| right)
-                .says("the same, and it reads")
-                .doors(NodeSet::first(1))
-                .purging(sender_is_done, receiver_is_done)
-        }),
-        Claimed::holds(0, 0, || {
-            let setting = Setting { replicas: 3, ..COLLECTING_HERE };
-            collecting("tombstones-of-three-repaired", setting, &["A-"], |right| right)
-                .says("three replicas, one of them called: it writes and deletes, while they repair and collect")
-                .doors(NodeSet::first(1))
-                .purging(sender_is_done, receiver_is_done)
-        }),
-        Claimed::holds_deep(4_372_568, 21_583_043, || {
-            collecting("tombstones-of-both", COLLECTING_HERE, &["A-r"], |right| right)
-                .says("the same as tombstones, but either replica may be called")
-                .purging(sender_is_done, receiver_is_done)
-        }),
-        Claimed::holds(0, 0, || {
-            batches("batches", |right| right)
-                .says("a batch of two keys, each of one replica; one crash of any node")
-        }),
-        Claimed::holds(0, 0, || {
-            beside("siblings", BESIDE, |right| right)
-                .says("two clients write beside each other, through replicas")
-        }),
-    ]
-}
-
 /// What [`World::purging`] owes in small worlds, of the right machine and of the flawed ones that are purged.
 ///
 /// # Errors
 ///
 /// Says which obligation fails, and where.
 pub fn obligations() -> Result<Vec<Discharged>, String> {
-    let two = |setting: Setting| Setting { replicas: 2, apart: 1, ..setting };
+    let two = |setting: Setting| Setting {
+        replicas: 2,
+        apart: 1,
+        ..setting
+    };
     Ok(vec![
         purge::obligations(|| right("purged", ONE_DOOR, &["A"]))?,
         purge::obligations(move || right("purged", two(QUORUM), &["A", "r"]))?,
@@ -869,9 +752,15 @@ pub fn obligations() -> Result<Vec<Discharged>, String> {
         purge::obligations(move || {
             let mut ticket = 0;
             let script = serial_script("A", &mut ticket);
-            let mut world = World::new("purged", two(SERIAL).machines(|right| right), Serial::default());
+            let mut world = World::new(
+                "purged",
+                two(SERIAL).machines(|right| right),
+                Serial::default(),
+            );
             world = world.doors(two(SERIAL).doors()).client(script);
-            world.client(serial_script("s", &mut ticket)).purging(sender_is_done, receiver_is_done)
+            world
+                .client(serial_script("s", &mut ticket))
+                .purging(sender_is_done, receiver_is_done)
         })?,
         purge::obligations(move || {
             collecting("purged", COLLECTING_HERE, &["-"], |right| right)
@@ -879,8 +768,13 @@ pub fn obligations() -> Result<Vec<Discharged>, String> {
                 .purging(sender_is_done, receiver_is_done)
         })?,
         purge::obligations(move || {
-            flawed(Flaw::RepairAfterTheAnswer, "purged", two(QUORUM), &["A", "r"])
-                .purging(sender_is_done, receiver_is_done)
+            flawed(
+                Flaw::RepairAfterTheAnswer,
+                "purged",
+                two(QUORUM),
+                &["A", "r"],
+            )
+            .purging(sender_is_done, receiver_is_done)
         })?,
     ])
 }
@@ -892,7 +786,11 @@ pub fn obligations() -> Result<Vec<Discharged>, String> {
 ///
 /// Always, if all is well.
 pub fn wrong_obligations() -> Result<Discharged, String> {
-    let two = Setting { replicas: 2, apart: 1, ..QUORUM };
+    let two = Setting {
+        replicas: 2,
+        apart: 1,
+        ..QUORUM
+    };
     purge::obligations(move || {
         flawed(Flaw::StoreUnconditionally, "purged", two, &["A", "B"])
             .purging(sender_is_done, receiver_is_done)
@@ -910,7 +808,10 @@ pub fn mirrored() -> Result<Vec<symmetry::Discharged>, String> {
             right("mirrored", setting, clients).symmetric(setting.replicas())
         })
     };
-    let two = Setting { replicas: 2, ..QUORUM };
+    let two = Setting {
+        replicas: 2,
+        ..QUORUM
+    };
     Ok(vec![
         alike(ONE_DOOR, &["A", "r"])?,
         alike(two, &["A", "B", "r"])?,
@@ -924,8 +825,10 @@ pub fn mirrored() -> Result<Vec<symmetry::Discharged>, String> {
 ///
 /// Always, if all is well.
 pub fn mirrored_wrongly() -> Result<symmetry::Discharged, String> {
-    let here = Setting { replicas: 2, apart: 0, ..QUORUM };
-    symmetry::obligations(move || {
-        right("mirrored", here, &["A", "B"]).symmetric(here.replicas())
-    })
+    let here = Setting {
+        replicas: 2,
+        apart: 0,
+        ..QUORUM
+    };
+    symmetry::obligations(move || right("mirrored", here, &["A", "B"]).symmetric(here.replicas()))
 }

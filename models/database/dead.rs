@@ -88,9 +88,8 @@ pub(super) fn receiver_is_done<M: Twin<Database>>(letter: &Letter<Message>, to: 
         Message::Read { .. } => true,
         Message::Data { operation, .. } => !awaits_data(to, *operation, letter.from),
         Message::Written { operation } => !awaits_written(to, *operation, letter.from),
-        Message::Write { writes, .. } => (to.durable()).is_none_or(|disk| {
-            writes.iter().all(|(key, cell)| is_settled(disk, key, cell))
-        }),
+        Message::Write { writes, .. } => (to.durable())
+            .is_none_or(|disk| writes.iter().all(|(key, cell)| is_settled(disk, key, cell))),
         Message::Prepare { key, ballot, .. } => (to.durable()).is_none_or(|disk| {
             let promise = disk.promises.get(key);
             promise.is_some_and(|promise| *ballot <= promise.promised)
@@ -102,8 +101,9 @@ pub(super) fn receiver_is_done<M: Twin<Database>>(letter: &Letter<Message>, to: 
                 *ballot < promise.promised || (*ballot == promise.promised && is_taken)
             })
         }),
-        Message::Commit { key, version, .. } => (to.durable())
-            .is_none_or(|disk| disk.table.cell(key).stamp() >= Some(version.stamp)),
+        Message::Commit { key, version, .. } => {
+            (to.durable()).is_none_or(|disk| disk.table.cell(key).stamp() >= Some(version.stamp))
+        }
         Message::Promised {
             operation, ballot, ..
         }
@@ -122,9 +122,8 @@ pub(super) fn receiver_is_done<M: Twin<Database>>(letter: &Letter<Message>, to: 
             cells,
             reply: Reply::Unwanted,
             ..
-        } => (to.durable()).is_none_or(|disk| {
-            cells.iter().all(|(key, cell)| is_settled(disk, key, cell))
-        }),
+        } => (to.durable())
+            .is_none_or(|disk| cells.iter().all(|(key, cell)| is_settled(disk, key, cell))),
         // What they are answered with depends on what the receiver has.
         Message::Entries {
             reply: Reply::Wanted,
@@ -146,7 +145,10 @@ pub(super) fn receiver_is_done_but_with_ballots<M: Twin<Database>>(
     letter: &Letter<Message>,
     to: &Node<M>,
 ) -> bool {
-    let is_ballot = matches!(letter.message, Message::Prepare { .. } | Message::Propose { .. });
+    let is_ballot = matches!(
+        letter.message,
+        Message::Prepare { .. } | Message::Propose { .. }
+    );
     !is_ballot && receiver_is_done(letter, to)
 }
 
@@ -176,7 +178,10 @@ fn awaits_in_ballot<M: Twin<Database>>(
         (Phase::Commit { stored, .. }, Message::Commit { .. }) => !stored.contains(letter.to),
         (Phase::Commit { stored, .. }, Message::Committed { .. }) => !stored.contains(letter.from),
         // It is done with what belongs to an earlier phase.
-        (Phase::Propose { .. } | Phase::Commit { .. }, Message::Prepare { .. } | Message::Promised { .. })
+        (
+            Phase::Propose { .. } | Phase::Commit { .. },
+            Message::Prepare { .. } | Message::Promised { .. },
+        )
         | (Phase::Commit { .. }, Message::Propose { .. } | Message::Accepted { .. }) => false,
         _ => true,
     }

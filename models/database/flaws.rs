@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use quorate::data::{Map, NodeSet};
 use quorate::database::{
-    Call, Cell, Database, Durable, Event, Hint, Message, Operation, Outcome, Placement, Stamp, Task, Timer, Token,
-    Volatile,
+    Call, Cell, Database, Durable, Event, Hint, Message, Operation, Outcome, Placement, Stamp,
+    Task, Timer, Token, Volatile,
 };
 use quorate::machine::{Machine, NodeId, Outbox, Output, State};
 
@@ -67,8 +67,6 @@ pub(super) enum Flaw {
     BegunIsIgnored,
     /// A replica accepts a ballot that is older than what it has promised.
     OutbidIsAccepted,
-    /// A replica forgets in a crash what it has promised and accepted.
-    PromiseForgotten,
     /// A change is said to be applied once the first replica has accepted it.
     AnsweredWhenProposed,
 }
@@ -86,14 +84,13 @@ impl Machine for Flawed {
         if self.flaw == Flaw::IncarnationForgotten {
             durable.incarnation = 1;
         }
-        if self.flaw == Flaw::PromiseForgotten {
-            durable.promises = Map::new();
-        }
         volatile
     }
 
     fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
-        self.act(state, out, |right, state, out| right.on_call(state, call, out));
+        self.act(state, out, |right, state, out| {
+            right.on_call(state, call, out)
+        });
     }
 
     fn on_message(
@@ -117,12 +114,18 @@ impl Machine for Flawed {
                 self.hint_late(state, *number, out);
             }
             (Flaw::CollectedByTime, Timer::Collect) => {
-                state.durable.table.cells.retain(|_, cell| !cell.is_tombstone());
+                state
+                    .durable
+                    .table
+                    .cells
+                    .retain(|_, cell| !cell.is_tombstone());
                 return;
             }
             _ => {}
         }
-        self.act(state, out, |right, state, out| right.on_timer(state, timer, out));
+        self.act(state, out, |right, state, out| {
+            right.on_timer(state, timer, out)
+        });
     }
 
     fn delay(&self, timer: &Timer) -> Range<Duration> {
@@ -141,7 +144,10 @@ impl Flawed {
         let before = state.clone();
         let mut right = self.right.clone();
         if self.flaw == Flaw::QuorumOfThePresent {
-            let present = right.placement.members().difference(state.volatile.suspects);
+            let present = right
+                .placement
+                .members()
+                .difference(state.volatile.suspects);
             right.placement = Placement::Whole(present);
         }
         let mut outputs = delegate(state, |state, out| act(&right, state, out));
@@ -182,7 +188,9 @@ impl Flawed {
             (Flaw::SpreadToEveryone, Message::Write { writes, .. }) => {
                 for (key, cell) in writes.iter() {
                     if table.keep(key, cell) {
-                        let everyone = NodeSet::first(3).iter().filter(|node| *node != self.right.me);
+                        let everyone = NodeSet::first(3)
+                            .iter()
+                            .filter(|node| *node != self.right.me);
                         out.broadcast(everyone, &taken.1);
                         break;
                     }
@@ -318,7 +326,10 @@ fn repair_afterwards(
 ) {
     let repairing = |state: &State<Flawed>, number: &u64| {
         let pending = state.volatile.pending.get(number);
-        matches!(pending.map(|pending| &pending.task), Some(Task::Repair { .. }))
+        matches!(
+            pending.map(|pending| &pending.task),
+            Some(Task::Repair { .. })
+        )
     };
     let tickets: Vec<u64> = (before.volatile.pending.iter())
         .filter(|(number, _)| repairing(before, number))

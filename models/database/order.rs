@@ -133,13 +133,18 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Order {
             }
             Event::Read { values, token, .. } => {
                 // Of a write that has returned, what its coordinator said; of another, what the reader says.
-                let known = values.first().and_then(|value| self.stamps.get(value)).copied();
+                let known = values
+                    .first()
+                    .and_then(|value| self.stamps.get(value))
+                    .copied();
                 let stamp = known.or(token.of(KEY).stamp);
                 self.is_found |= !values.is_empty();
                 self.is_found_early |= self.acknowledged < stamp;
                 // A tombstone that went leaves nothing, which is what it says.
                 let says_nothing = |newest: Option<Stamp>| {
-                    stamp.is_none() && newest.is_some() && (self.may_be_gone || newest <= open.deleted)
+                    stamp.is_none()
+                        && newest.is_some()
+                        && (self.may_be_gone || newest <= open.deleted)
                 };
                 let is_older = |newest: Option<Stamp>| stamp < newest && !says_nothing(newest);
                 self.breaches.note(is_older(open.acknowledged), REGULAR);

@@ -66,10 +66,15 @@ impl Machine for Roaming {
     }
 
     fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
-        if ticket_of(&call).and_then(|ticket| self.before(ticket)).is_some() {
+        if ticket_of(&call)
+            .and_then(|ticket| self.before(ticket))
+            .is_some()
+        {
             state.volatile.early.push(call);
         } else {
-            self.act(state, out, |right, state, out| right.on_call(state, call, out));
+            self.act(state, out, |right, state, out| {
+                right.on_call(state, call, out)
+            });
         }
     }
 
@@ -99,13 +104,17 @@ impl Machine for Roaming {
                 if let Call::Write { token, .. } | Call::Read { token, .. } = &mut call {
                     *token = given;
                 }
-                self.act(state, out, |right, state, out| right.on_call(state, call, out));
+                self.act(state, out, |right, state, out| {
+                    right.on_call(state, call, out)
+                });
             }
         }
     }
 
     fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
-        self.act(state, out, |right, state, out| right.on_timer(state, timer, out));
+        self.act(state, out, |right, state, out| {
+            right.on_timer(state, timer, out)
+        });
     }
 
     fn delay(&self, timer: &Timer) -> Range<Duration> {
@@ -160,7 +169,9 @@ impl Roaming {
                 Output::Arm(timer) => out.arm(timer),
                 Output::Disarm(timer) => out.disarm(timer),
                 Output::Event(event) => {
-                    if let Event::Wrote { ticket, token } | Event::Read { ticket, token, .. } = &event {
+                    if let Event::Wrote { ticket, token } | Event::Read { ticket, token, .. } =
+                        &event
+                    {
                         let mut given = carried.remove(ticket).unwrap_or_default();
                         given.merge(token);
                         self.give(*ticket, given, out);
@@ -181,7 +192,10 @@ impl Roaming {
 }
 
 /// A letter between the databases, and the node as a database.
-fn unpacked(letter: &Letter<Luggage>, node: &Node<Roaming>) -> Option<(Letter<Message>, Node<Database>)> {
+fn unpacked(
+    letter: &Letter<Luggage>,
+    node: &Node<Roaming>,
+) -> Option<(Letter<Message>, Node<Database>)> {
     let Luggage::Database(message) = &letter.message else {
         return None;
     };

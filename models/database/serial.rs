@@ -29,7 +29,11 @@ impl Default for Serial {
 
 impl fmt::Debug for Serial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = if self.is_linearizable { "linearizable" } else { "not linearizable" };
+        let word = if self.is_linearizable {
+            "linearizable"
+        } else {
+            "not linearizable"
+        };
         write!(f, "{} ({word})", self.history)
     }
 }
@@ -75,7 +79,9 @@ impl fmt::Display for Answer {
         let word = |value: &Value| value.clone().unwrap_or_else(|| "nothing".into());
         match self {
             Self::Came(Outcome::Applied) => f.write_str("applied"),
-            Self::Came(Outcome::Unexpected(found)) => write!(f, "not applied, it has {}", word(found)),
+            Self::Came(Outcome::Unexpected(found)) => {
+                write!(f, "not applied, it has {}", word(found))
+            }
             Self::Came(Outcome::Found(found)) | Self::Value(found) => write!(f, "{}", word(found)),
             Self::Done => f.write_str("done"),
         }
@@ -163,7 +169,9 @@ impl Serial {
     /// True if this came of some transaction.
     pub(super) fn came(&self, outcome: impl Fn(&Outcome) -> bool) -> bool {
         let operations = self.history.operations();
-        operations.iter().any(|one| matches!(one.reply, Some(Answer::Came(it)) if outcome(it)))
+        operations
+            .iter()
+            .any(|one| matches!(one.reply, Some(Answer::Came(it)) if outcome(it)))
     }
 
     /// True if something that never returned was seen by another.

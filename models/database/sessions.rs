@@ -59,7 +59,10 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Sessions {
         let Some(client) = self.client_of.remove(&ticket) else {
             return;
         };
-        let (wrote, read) = (self.wrote.get(&client).copied(), self.read.get(&client).copied());
+        let (wrote, read) = (
+            self.wrote.get(&client).copied(),
+            self.read.get(&client).copied(),
+        );
         match event {
             Event::Wrote { token, .. } => {
                 let stamp = token.of(KEY).stamp;
@@ -85,6 +88,8 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Sessions {
 impl Sessions {
     /// True if some client has both written and read.
     pub(super) fn is_mixed(&self) -> bool {
-        self.wrote.keys().any(|client| self.read.contains_key(client))
+        self.wrote
+            .keys()
+            .any(|client| self.read.contains_key(client))
     }
 }

@@ -4,9 +4,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{
-    Cell, Conflicts, Counting, Database, Event, Failure, Key, Level, Message, Operation, Pending,
-    PENDING_MAX, ReadRepair, Refusal, Stamp, Task, Timer, Token, Value, Version, Volatile,
-    KEY_BYTES_MAX, VALUE_BYTES_MAX, WRITE_BYTES_MAX, WRITE_KEYS_MAX,
+    Cell, Conflicts, Counting, Database, Event, Failure, KEY_BYTES_MAX, Key, Level, Message,
+    Operation, PENDING_MAX, Pending, ReadRepair, Refusal, Stamp, Task, Timer, Token,
+    VALUE_BYTES_MAX, Value, Version, Volatile, WRITE_BYTES_MAX, WRITE_KEYS_MAX,
 };
 use crate::clock::{Hybrid, HybridTime};
 use crate::data::NodeSet;
@@ -44,14 +44,23 @@ impl Database {
                     let value = value.clone();
                     Cell::Last(Version { stamp, value })
                 };
-                writes.iter().map(|(key, value)| (key.clone(), cell(value))).collect()
+                writes
+                    .iter()
+                    .map(|(key, value)| (key.clone(), cell(value)))
+                    .collect()
             }
             Conflicts::Siblings => self.write_beside(state, writes, token)?,
         };
         self.keep_own(state, &cells);
         self.remember(state, operation, &cells, replicas, out);
-        let stored = [self.me].into_iter().filter(|me| replicas.contains(*me)).collect();
-        let task = Task::Write { writes: cells, stored };
+        let stored = [self.me]
+            .into_iter()
+            .filter(|me| replicas.contains(*me))
+            .collect();
+        let task = Task::Write {
+            writes: cells,
+            stored,
+        };
         self.begin(state, ticket, level, task, out);
         if !self.end_write(state, operation.number, out) {
             self.ask(state, operation.number, out);
@@ -107,7 +116,11 @@ impl Database {
         // Suspicion refuses what could not be done now. It never makes do with less.
         let can_answer = |key: &Key| {
             let replicas = self.placement.replicas(key);
-            level.is_met(replicas.difference(volatile.suspects), replicas, self.nearby)
+            level.is_met(
+                replicas.difference(volatile.suspects),
+                replicas,
+                self.nearby,
+            )
         };
         if keys.all(can_answer) {
             Ok(())
@@ -258,7 +271,10 @@ impl Database {
         let Task::Write { writes, stored } = &pending.task else {
             return false;
         };
-        if !writes.iter().all(|(key, _)| self.is_stored(key, pending.level, *stored)) {
+        if !writes
+            .iter()
+            .all(|(key, _)| self.is_stored(key, pending.level, *stored))
+        {
             return false;
         }
         let mut token = Token::default();
@@ -462,9 +478,19 @@ impl Database {
                 let writes = alloc::vec![(key.clone(), cell.clone())];
                 self.send_writes(operation, &writes, *holders, out);
             }
-            Task::Read { key, seen, answered, cell, .. } => {
+            Task::Read {
+                key,
+                seen,
+                answered,
+                cell,
+                ..
+            } => {
                 // Those who answered with something too old are asked again.
-                let answered = if seen.is_in(cell) { *answered } else { NodeSet::EMPTY };
+                let answered = if seen.is_in(cell) {
+                    *answered
+                } else {
+                    NodeSet::EMPTY
+                };
                 let others = self.placement.replicas(key).difference(answered);
                 let key = key.clone();
                 let others = others.iter().filter(|node| *node != self.me);
@@ -485,7 +511,11 @@ impl Database {
         out: &mut Outbox<Self>,
     ) {
         let replicas = self.all_replicas(writes.iter().map(|(key, _)| key));
-        for node in replicas.difference(stored).iter().filter(|node| *node != self.me) {
+        for node in replicas
+            .difference(stored)
+            .iter()
+            .filter(|node| *node != self.me)
+        {
             let writes = (writes.iter())
                 .filter(|(key, _)| self.placement.replicas(key).contains(node))
                 .cloned()
@@ -496,7 +526,9 @@ impl Database {
 
     /// The replicas of any of these keys.
     pub(super) fn all_replicas<'a>(&self, keys: impl Iterator<Item = &'a Key>) -> NodeSet {
-        keys.fold(NodeSet::EMPTY, |all, key| all.union(self.placement.replicas(key)))
+        keys.fold(NodeSet::EMPTY, |all, key| {
+            all.union(self.placement.replicas(key))
+        })
     }
 
     /// True if this node is a replica of the key.
@@ -507,12 +539,15 @@ impl Database {
 
 fn is_malformed(writes: &[(Key, Value)]) -> bool {
     let value_bytes = |value: &Value| value.as_ref().map_or(0, String::len);
-    let bytes: usize = (writes.iter()).map(|(key, value)| key.len() + value_bytes(value)).sum();
+    let bytes: usize = (writes.iter())
+        .map(|(key, value)| key.len() + value_bytes(value))
+        .sum();
     let is_twice = |(place, (key, _)): (usize, &(Key, Value))| {
         writes[..place].iter().any(|(other, _)| other == key)
     };
-    let is_too_long =
-        |(key, value): &(Key, Value)| key.len() > KEY_BYTES_MAX || value_bytes(value) > VALUE_BYTES_MAX;
+    let is_too_long = |(key, value): &(Key, Value)| {
+        key.len() > KEY_BYTES_MAX || value_bytes(value) > VALUE_BYTES_MAX
+    };
     writes.is_empty()
         || writes.len() > WRITE_KEYS_MAX
         || bytes > WRITE_BYTES_MAX

@@ -51,7 +51,9 @@ impl FromStr for Level {
 
     fn from_str(text: &str) -> Result<Self, UnknownLevel> {
         let known = NAMES.iter().find(|(name, _)| *name == text);
-        known.map(|(_, level)| *level).ok_or_else(|| UnknownLevel(text.into()))
+        known
+            .map(|(_, level)| *level)
+            .ok_or_else(|| UnknownLevel(text.into()))
     }
 }
 

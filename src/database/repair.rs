@@ -74,7 +74,9 @@ fn digest(key: &str, cell: &Cell) -> u64 {
 
 /// The digest of some cells, by key.
 pub(super) fn digest_of<'a>(cells: impl Iterator<Item = (&'a Key, &'a Cell)>) -> u64 {
-    cells.fold(Murmur.empty(), |all, (key, cell)| Murmur.node(&all, &digest(key, cell)))
+    cells.fold(Murmur.empty(), |all, (key, cell)| {
+        Murmur.node(&all, &digest(key, cell))
+    })
 }
 
 impl Database {
@@ -181,11 +183,25 @@ impl Database {
         let last = batches.pop().unwrap_or_default();
         for cells in batches {
             let reply = Reply::Unwanted;
-            out.send(to, Message::Entries { place, cells, reply });
+            out.send(
+                to,
+                Message::Entries {
+                    place,
+                    cells,
+                    reply,
+                },
+            );
         }
         let reply = Reply::Wanted;
         let cells = last;
-        out.send(to, Message::Entries { place, cells, reply });
+        out.send(
+            to,
+            Message::Entries {
+                place,
+                cells,
+                reply,
+            },
+        );
     }
 
     /// The other one's cells.
@@ -202,8 +218,9 @@ impl Database {
             return;
         };
         let both = [self.me, from].into_iter().collect::<NodeSet>();
-        let shared =
-            |key: &Key| both.is_subset(self.placement.replicas(key)) && key.len() <= super::KEY_BYTES_MAX;
+        let shared = |key: &Key| {
+            both.is_subset(self.placement.replicas(key)) && key.len() <= super::KEY_BYTES_MAX
+        };
         for (key, cell) in cells.iter().filter(|(key, _)| shared(key)) {
             if !self.is_swept(state, key, cell) {
                 self.keep(state, key, cell);
@@ -220,7 +237,14 @@ impl Database {
                 let keys = tree.keys(shape, place).filter(newer).cloned().collect();
                 for cells in batches(state, keys).into_iter().take(ANSWERS_MAX) {
                     let reply = Reply::Unwanted;
-                    out.send(from, Message::Entries { place, cells, reply });
+                    out.send(
+                        from,
+                        Message::Entries {
+                            place,
+                            cells,
+                            reply,
+                        },
+                    );
                 }
             }
         }

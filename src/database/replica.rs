@@ -37,7 +37,9 @@ impl Database {
         if mine.is_empty() {
             return; // Not a replica: its acknowledgement would count for nothing.
         }
-        let fates: Vec<Fate> = (mine.iter()).map(|(key, cell)| self.fate(state, key, cell)).collect();
+        let fates: Vec<Fate> = (mine.iter())
+            .map(|(key, cell)| self.fate(state, key, cell))
+            .collect();
         for fate in &fates {
             if let Fate::TooOld(fence) = *fate {
                 out.send(from, Message::TooOld { operation, fence });
@@ -79,7 +81,10 @@ impl Database {
     /// What this replica has of the key, and up to where its tombstones are gone.
     pub(super) fn own_answer(&self, state: &State<Self>, key: &str) -> (Cell, Option<Stamp>) {
         let fence = state.durable.fences.get(&self.placement.replicas(key));
-        (state.durable.table.cell(key), fence.and_then(|fence| fence.swept))
+        (
+            state.durable.table.cell(key),
+            fence.and_then(|fence| fence.swept),
+        )
     }
 
     /// What this coordinator is itself a replica of. Its own stamps are later than its fences.
@@ -117,7 +122,9 @@ impl Database {
 }
 
 fn is_oversized(writes: &[(Key, Cell)]) -> bool {
-    let bytes: usize = (writes.iter()).map(|(key, cell)| key.len() + cell.bytes()).sum();
+    let bytes: usize = (writes.iter())
+        .map(|(key, cell)| key.len() + cell.bytes())
+        .sum();
     writes.len() > WRITE_KEYS_MAX
         || bytes > WRITE_BYTES_MAX + KEY_BYTES_MAX
         || writes.iter().any(|(key, _)| key.len() > KEY_BYTES_MAX)

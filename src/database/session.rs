@@ -4,8 +4,8 @@ use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
-use super::table::{Cell, Stamp};
 use super::Key;
+use super::table::{Cell, Stamp};
 use crate::clock::{HybridTime, Vector};
 use crate::data::Map;
 
@@ -78,7 +78,9 @@ impl Token {
         if new == Seen::default() {
             return;
         }
-        let seen = self.seen.entry_or_insert_with(String::from(key), Seen::default);
+        let seen = self
+            .seen
+            .entry_or_insert_with(String::from(key), Seen::default);
         seen.stamp = seen.stamp.max(new.stamp);
         seen.context.merge(&new.context);
         if self.seen.len() > TOKEN_KEYS_MAX {

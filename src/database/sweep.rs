@@ -60,7 +60,11 @@ impl Database {
         }
         let digest = self.digest_upto(state, group, upto);
         let alike = [self.me].into_iter().collect();
-        let begun = Sweep { upto, digest, alike };
+        let begun = Sweep {
+            upto,
+            digest,
+            alike,
+        };
         let same = |sweep: &Sweep| (sweep.upto, sweep.digest) == (upto, digest);
         if !state.volatile.sweeps.get(&group).is_some_and(same) {
             state.volatile.sweeps.insert(group, begun);
@@ -100,7 +104,11 @@ impl Database {
         if !self.is_group(group, from) {
             return; // Not the replicas of anything that both have.
         }
-        let swept = state.durable.fences.get(&group).and_then(|fence| fence.swept);
+        let swept = state
+            .durable
+            .fences
+            .get(&group)
+            .and_then(|fence| fence.swept);
         if let Some(swept) = swept.filter(|swept| upto <= *swept) {
             out.send(from, Message::Swept { group, upto: swept });
             return;
@@ -209,8 +217,7 @@ impl Database {
     /// The digest of what this replica has up to there, of the keys of the group.
     fn digest_upto(&self, state: &State<Self>, group: NodeSet, upto: Stamp) -> u64 {
         let is_there = |(key, cell): &(&Key, &Cell)| {
-            cell.stamp().is_some_and(|stamp| stamp <= upto)
-                && self.placement.replicas(key) == group
+            cell.stamp().is_some_and(|stamp| stamp <= upto) && self.placement.replicas(key) == group
         };
         digest_of(state.durable.table.cells.iter().filter(is_there))
     }

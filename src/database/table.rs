@@ -126,7 +126,8 @@ impl Cell {
 
     /// True of a tombstone, where the last one wins.
     pub fn is_tombstone(&self) -> bool {
-        self.version().is_some_and(|version| version.value.is_none())
+        self.version()
+            .is_some_and(|version| version.value.is_none())
     }
 
     /// How many bytes of values there are.

@@ -12,8 +12,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cell, Change, Conflicts, Database, Event, Failure, KEY_BYTES_MAX, Key, Level, Message, Operation,
-    Refusal, Stamp, Task, VALUE_BYTES_MAX, Value, Version,
+    Cell, Change, Conflicts, Database, Event, Failure, KEY_BYTES_MAX, Key, Level, Message,
+    Operation, Refusal, Stamp, Task, VALUE_BYTES_MAX, Value, Version,
 };
 use crate::clock::HybridTime;
 use crate::data::NodeSet;
@@ -209,7 +209,8 @@ impl Database {
         ballot: Stamp,
         version: Version,
     ) -> Result<(), Stamp> {
-        let is_settled = (state.durable.table.cell(key).stamp()).is_some_and(|s| version.stamp <= s);
+        let is_settled =
+            (state.durable.table.cell(key).stamp()).is_some_and(|s| version.stamp <= s);
         let promise = self.own_promise(state, key, ballot)?;
         // What it has already, or something newer, was chosen before: nothing is left to be finished.
         if !is_settled {
@@ -233,7 +234,10 @@ impl Database {
             promised: ballot,
             accepted: None,
         };
-        let promise = state.durable.promises.entry_or_insert_with(key.into(), || first);
+        let promise = state
+            .durable
+            .promises
+            .entry_or_insert_with(key.into(), || first);
         if ballot < promise.promised {
             return Err(promise.promised);
         }
@@ -311,7 +315,10 @@ impl Database {
     }
 
     /// A replica is told what was chosen.
-    #[expect(clippy::too_many_arguments, reason = "what was chosen has as many parts")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what was chosen has as many parts"
+    )]
     pub(super) fn on_commit(
         &self,
         state: &mut State<Self>,
@@ -340,11 +347,7 @@ impl Database {
         state: &mut State<Self>,
         from: NodeId,
         number: u64,
-        (ballot, their_accepted, their_version): (
-            Stamp,
-            Option<(Stamp, Version)>,
-            Option<Version>,
-        ),
+        (ballot, their_accepted, their_version): (Stamp, Option<(Stamp, Version)>, Option<Version>),
         out: &mut Outbox<Self>,
     ) {
         let Some(transaction) = transaction(state, number).filter(|it| it.ballot == ballot) else {
@@ -389,7 +392,9 @@ impl Database {
             return;
         };
         let newest = stamp_of(&version);
-        let unfinished = accepted.map(|(_, version)| version).filter(|it| newest < Some(it.stamp));
+        let unfinished = accepted
+            .map(|(_, version)| version)
+            .filter(|it| newest < Some(it.stamp));
         if let Some(version) = unfinished {
             transaction.phase = propose(version);
             return self.turn(state, number, out);

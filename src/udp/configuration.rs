@@ -447,7 +447,8 @@ impl Settings {
             | Protocol::CapAp
             | Protocol::Gossip
             | Protocol::Causal
-            | Protocol::Membership => {
+            | Protocol::Membership
+            | Protocol::Database => {
                 if !spares.is_empty() {
                     return Err(ConfigurationError::NoSpares(protocol.name()));
                 }

@@ -30,7 +30,11 @@ pub(super) fn show(stage: &mut Stage<'_>) -> Result<(), DemoError> {
     stage.expect(last, &["GET", "colour@ONE"], "green")?;
     stage.expect(last, &["CAS", "colour", "green", "blue"], "1")?;
     stage.expect(first, &["GET", "colour@QUORUM"], "blue")?;
-    stage.expect(first, &["GET", "colour@QOURUM"], "REFUSED there is no consistency level")?;
+    stage.expect(
+        first,
+        &["GET", "colour@QOURUM"],
+        "REFUSED there is no consistency level",
+    )?;
     let mut written = Vec::new();
     write(stage, &nodes, "before", &mut written)?;
 
@@ -40,7 +44,10 @@ pub(super) fn show(stage: &mut Stage<'_>) -> Result<(), DemoError> {
     ));
     stage.kill(last)?;
     write(stage, &nodes[..nodes.len() - 1], "after", &mut written)?;
-    let of_last = written.iter().rev().find(|key| replicas(stage, key).contains(&last));
+    let of_last = written
+        .iter()
+        .rev()
+        .find(|key| replicas(stage, key).contains(&last));
     let of_last = of_last.cloned().unwrap_or_default();
     let at_all = format!("{of_last}@ALL");
     stage.expect(first, &["SET", &at_all, &of_last], "UNKNOWN")?;
@@ -64,7 +71,14 @@ pub(super) fn show(stage: &mut Stage<'_>) -> Result<(), DemoError> {
             });
         }
     }
-    said(started, &format!("{} writes acknowledged, {} read, 0 lost", written.len(), written.len()));
+    said(
+        started,
+        &format!(
+            "{} writes acknowledged, {} read, 0 lost",
+            written.len(),
+            written.len()
+        ),
+    );
     stage.terminate_all()
 }
 
@@ -93,7 +107,10 @@ fn write(
         }
         written.push(key);
     }
-    said(started, &format!("{KEYS} writes at QUORUM, all acknowledged"));
+    said(
+        started,
+        &format!("{KEYS} writes at QUORUM, all acknowledged"),
+    );
     Ok(())
 }
 
@@ -101,7 +118,9 @@ fn write(
 /// from what it has.
 fn caught_up(stage: &Stage<'_>, node: NodeId, written: &[String]) -> Result<(), DemoError> {
     let started = Instant::now();
-    let its = written.iter().filter(|key| replicas(stage, key).contains(&node));
+    let its = written
+        .iter()
+        .filter(|key| replicas(stage, key).contains(&node));
     let mut count = 0;
     for key in its {
         let at_one = format!("{key}@ONE");
@@ -111,6 +130,9 @@ fn caught_up(stage: &Stage<'_>, node: NodeId, written: &[String]) -> Result<(), 
         })?;
         count += 1;
     }
-    said(started, &format!("{node} has all {count} keys that it is a replica of"));
+    said(
+        started,
+        &format!("{node} has all {count} keys that it is a replica of"),
+    );
     Ok(())
 }

@@ -9,8 +9,8 @@ use alloc::vec::Vec;
 use super::{Answer, Command, Served, lacks};
 use crate::data::NodeSet;
 use crate::database::{
-    Call, Change, Conflicts, Counting, Database, Event, Hints, KEY_BYTES_MAX, Level, Outcome, Placement,
-    ReadRepair, Refusal, Token, Tombstones, VALUE_BYTES_MAX,
+    Call, Change, Conflicts, Counting, Database, Event, Hints, KEY_BYTES_MAX, Level, Outcome,
+    Placement, ReadRepair, Refusal, Token, Tombstones, VALUE_BYTES_MAX,
 };
 use crate::machine::{NodeId, State};
 use crate::merkle::keyed::Shape;
@@ -51,7 +51,9 @@ fn split(key: String) -> Result<(String, Level), Answer> {
 /// What this node's clock shows, in milliseconds since 1970; nothing, if it is set to before that.
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }
 
 impl Served for Database {
