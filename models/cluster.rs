@@ -492,6 +492,10 @@ pub fn is_linearizable(protocol: Protocol) -> bool {
         | Protocol::Pbft
         | Protocol::Store
         | Protocol::CapCp => true,
-        Protocol::CapAp | Protocol::Gossip | Protocol::Causal | Protocol::Membership => false,
+        Protocol::CapAp
+        | Protocol::Gossip
+        | Protocol::Causal
+        | Protocol::Membership
+        | Protocol::Database => false,
     }
 }

@@ -2,24 +2,35 @@
 
 use quorate::data::NodeSet;
 use quorate::database::{
-    Call, Cell, Conflicts, Counting, Database, Durable, Event, Hints, Level, Message, Operation,
-    Placement, ReadRepair, Stamp, Task, Token, Tombstones,
+    Call, Cell, Change, Conflicts, Counting, Database, Durable, Event, Hints, Level, Message,
+    Outcome, Placement, ReadRepair, Stamp, Timer, Token, Tombstones,
 };
-use quorate::machine::{Machine, NodeId};
+use quorate::machine::{Machine, NodeId, State};
 use quorate::merkle::keyed::Shape;
+use quorate::ring::{self, Member, Rack, Ring};
 
-use crate::catalogue::{Claimed, Exhibit, Protocol};
+use crate::catalogue::Protocol;
 use crate::flaw::Twin;
 use crate::purge::{self, Discharged};
-use crate::snapshot::{Letter, Node, Snapshot, nobody_waits};
+use crate::snapshot::{Node, Snapshot, nobody_waits};
 use crate::symmetry;
-use crate::world::{Disk, World};
+use crate::world::World;
 
+mod dead;
+mod exhibits;
 mod flaws;
 mod order;
+mod roaming;
+mod serial;
+mod sessions;
+mod worlds;
 
+use dead::{receiver_is_done, sender_is_done};
 use flaws::{Flaw, Flawed};
 use order::Order;
+use roaming::Roaming;
+use serial::Serial;
+use sessions::Sessions;
 
 /// A read returns nothing older than any write that had returned before it began.
 pub const REGULAR: &str = "regular";
@@ -39,8 +50,24 @@ pub const CALLS_RETURN: &str = "calls return";
 pub const CONVERGE: &str = "replicas converge";
 /// In the calm a write that was begun comes to all its replicas.
 pub const HINTED: &str = "begun writes arrive";
+/// In the calm all of a batch is at its replicas, or none.
+pub const WHOLE: &str = "batches are whole in the end";
+/// Writes whose clients had not read each other both stay.
+pub const BESIDE_STAY: &str = "writes beside each other stay";
 /// What was deleted is not read again.
 pub const DELETED_STAYS: &str = "the deleted stays deleted";
+/// Transactions take effect each at one moment between call and return.
+pub const LINEARIZABLE: &str = "linearizable";
+/// A read returns nothing older than the client's own writes.
+pub const READ_YOUR_WRITES: &str = "sessions read their writes";
+/// A read returns nothing older than the client's earlier reads.
+pub const MONOTONIC_READS: &str = "reads of a session do not go back";
+/// A write is later than the client's earlier writes.
+pub const MONOTONIC_WRITES: &str = "writes of a session are in order";
+/// A write is later than what the client has read.
+pub const WRITES_FOLLOW_READS: &str = "writes of a session follow its reads";
+/// The same of a replica: where a tombstone went, nothing older comes.
+pub const SWEPT_STAYS: &str = "nothing comes back to a replica";
 /// A write supersedes what had returned before it began. It is not promised.
 pub const NEWER_WINS: &str = "later writes win";
 
@@ -54,6 +81,9 @@ struct Setting {
     replicas: usize,
     /// Nodes that are none. If there are any, the calls are made at them.
     apart: usize,
+    /// How many of the replicas, the last ones, are in another data centre; with the last node apart, if
+    /// there are two.
+    far: usize,
     read: Level,
     write: Level,
     read_repair: ReadRepair,
@@ -68,6 +98,7 @@ struct Setting {
 const QUORUM: Setting = Setting {
     replicas: 3,
     apart: 2,
+    far: 0,
     read: Level::Quorum,
     write: Level::Quorum,
     read_repair: ReadRepair::Blocking,
@@ -115,11 +146,55 @@ const SLOPPY: Setting = Setting {
     ..UNREPAIRED
 };
 
-const COLLECTING: Setting = Setting {
+/// Only reads heal.
+const READ_REPAIR_ALONE: Setting = Setting {
+    read_repair: ReadRepair::Blocking,
+    ..UNHEALED
+};
+
+/// Two ballots for each transaction.
+const SERIAL: Setting = Setting {
+    apart: 0,
+    patience: Some(1),
+    ..QUORUM
+};
+
+/// One ballot.
+const HASTY: Setting = Setting {
+    patience: Some(0),
+    ..SERIAL
+};
+
+/// Tombstones stay.
+const KEEPING: Setting = Setting {
     apart: 1,
+    ..UNREPAIRED
+};
+
+/// Tombstones go.
+const COLLECTING: Setting = Setting {
     anti_entropy: true,
     tombstones: Tombstones::Collected,
-    ..UNREPAIRED
+    ..KEEPING
+};
+
+/// The same of two replicas.
+const COLLECTING_TWO: Setting = Setting {
+    replicas: 2,
+    ..COLLECTING
+};
+
+/// The same of two replicas that are themselves called.
+const COLLECTING_HERE: Setting = Setting {
+    apart: 0,
+    ..COLLECTING_TWO
+};
+
+/// Writes that did not know each other stay beside each other.
+const BESIDE: Setting = Setting {
+    apart: 0,
+    conflicts: Conflicts::Siblings,
+    ..HEALED
 };
 
 impl Setting {
@@ -138,12 +213,26 @@ impl Setting {
         }
     }
 
+    /// The nodes of the node's data centre.
+    fn nearby(self, me: NodeId) -> NodeSet {
+        let near = NodeSet::first(self.replicas - self.far);
+        let mut there = self.replicas().difference(near);
+        if self.far > 0 && self.apart == 2 {
+            there.insert(NodeId((self.replicas + 1) as u64));
+        }
+        if there.contains(me) {
+            there
+        } else {
+            self.nodes().difference(there)
+        }
+    }
+
     fn machines<M>(self, make: impl Fn(Database) -> M) -> Vec<M> {
         let machine = |me| {
             make(Database {
                 me,
                 placement: Placement::Whole(self.replicas()),
-                nearby: self.nodes(),
+                nearby: self.nearby(me),
                 conflicts: self.conflicts,
                 read_repair: self.read_repair,
                 hints: self.hints,
@@ -262,10 +351,13 @@ fn is_visible<M: Twin<Database>>(snapshot: &Snapshot<M, Order>, setting: Setting
             .and_then(|fence| fence.swept);
         disk.table.cell(KEY).stamp().max(swept) >= Some(acknowledged)
     };
+    let counted = setting
+        .read
+        .counted(setting.replicas(), setting.nearby(NodeId(0)));
     let holders = (snapshot.disks())
-        .filter(|(node, disk)| setting.replicas().contains(*node) && has_it(disk))
+        .filter(|(node, disk)| counted.contains(*node) && has_it(disk))
         .count();
-    setting.replicas - holders < setting.read.needed(setting.replicas)
+    counted.len() - holders < setting.read.needed(counted.len())
 }
 
 /// True if each value, which is written once, has one stamp on all disks and in all messages.
@@ -322,65 +414,6 @@ fn have_arrived<M: Twin<Database>>(snapshot: &Snapshot<M, Order>, setting: Setti
     disks.all(|time| Some(time) == minted)
 }
 
-/// True if the coordinator still waits for this node to say what it has.
-fn awaits_data<M: Twin<Database>>(node: &Node<M>, operation: Operation, member: NodeId) -> bool {
-    match task(node, operation) {
-        Some(Task::Read {
-            answered,
-            seen,
-            cell,
-            ..
-        }) => !answered.contains(member) || !seen.is_in(cell),
-        Some(Task::Write { .. } | Task::Repair { .. } | Task::Transact(_)) | None => false,
-    }
-}
-
-/// True if the coordinator still waits for this node to have a write, or keeps it for that.
-fn awaits_written<M: Twin<Database>>(node: &Node<M>, operation: Operation, member: NodeId) -> bool {
-    let hint = node.durable().and_then(|disk| disk.hints.get(&operation));
-    let is_asked = match task(node, operation) {
-        Some(Task::Write { stored, .. }) => !stored.contains(member),
-        Some(Task::Repair { holders, .. }) => !holders.contains(member),
-        // It will be asked, by the same name.
-        Some(Task::Read { .. }) => true,
-        Some(Task::Transact(_)) | None => false,
-    };
-    is_asked || hint.is_some_and(|hint| hint.missing.contains(member))
-}
-
-fn task<M: Twin<Database>>(node: &Node<M>, operation: Operation) -> Option<&Task> {
-    let state = node.up()?;
-    let pending = state.volatile.pending.get(&operation.number)?;
-    (state.durable.incarnation == operation.incarnation).then_some(&pending.task)
-}
-
-/// True if it does not matter to the sender whether the message arrives: nobody waits for what it would bring
-/// about.
-fn sender_is_done<M: Twin<Database>>(letter: &Letter<Message>, from: &Node<M>) -> bool {
-    match &letter.message {
-        Message::Write { operation, .. } => !awaits_written(from, *operation, letter.to),
-        Message::Read { operation, .. } => !awaits_data(from, *operation, letter.to),
-        Message::Written { .. } | Message::Data { .. } => true,
-        _ => false,
-    }
-}
-
-/// True if the receiver ignores the message, or only answers it. It rests on replicas that forget nothing, and
-/// so on tombstones that stay.
-fn receiver_is_done<M: Twin<Database>>(letter: &Letter<Message>, to: &Node<M>) -> bool {
-    match &letter.message {
-        Message::Read { .. } => true,
-        Message::Data { operation, .. } => !awaits_data(to, *operation, letter.from),
-        Message::Written { operation } => !awaits_written(to, *operation, letter.from),
-        Message::Write { writes, .. } => (to.durable()).is_none_or(|disk| {
-            writes
-                .iter()
-                .all(|(key, cell)| disk.table.cell(key).covers(cell))
-        }),
-        _ => false,
-    }
-}
-
 /// A world of the right machine.
 fn right(name: &str, setting: Setting, clients: &[&str]) -> Model<Database> {
     let world = world(name, setting, clients, |right| right)
@@ -430,109 +463,372 @@ fn healing<M: Twin<Database>>(
         )
 }
 
+/// A world about hints alone.
+fn hinted<M: Twin<Database>>(
+    name: &str,
+    setting: Setting,
+    clients: &[&str],
+    make: impl Fn(Database) -> M,
+) -> Model<M> {
+    let mut world = World::new(name, setting.machines(make), Order::default());
+    let mut tickets = 0;
+    for letters in clients {
+        world = world.client(script(letters, setting, &mut tickets));
+    }
+    world
+        .doors(setting.doors())
+        .always_told(RETURN_ONCE, |told| !told.ghost.breaches.of(RETURN_ONCE))
+        .recovers(HINTED, ROUNDS, move |snapshot| {
+            nobody_waits(&snapshot.clients) && have_arrived(snapshot, setting)
+        })
+        // Their time is not over.
+        .rings_late(|timer| *timer == Timer::Expire)
+        .sometimes("a hint is all that is left of a call", |snapshot| {
+            let is_left = |(_, state): (NodeId, &State<M>)| {
+                state.volatile.pending.is_empty() && !state.durable.hints.is_empty()
+            };
+            snapshot.running().any(is_left)
+        })
+}
+
+/// A world of a batch over two keys with one replica each, called at a third node.
+fn batches<M: Twin<Database>>(name: &str, make: impl Fn(Database) -> M) -> Model<M> {
+    let member = |node, key: &str| {
+        let tokens = vec![ring::Token::of(key.as_bytes())];
+        (
+            NodeId(node),
+            Member {
+                rack: Rack(0),
+                tokens,
+            },
+        )
+    };
+    let ring = Ring::new(1, [member(0, KEY), member(1, "y")]).expect("each key has its replica");
+    let setting = Setting {
+        replicas: 2,
+        apart: 1,
+        ..UNHEALED
+    };
+    let machines = setting.machines(|whole| {
+        make(Database {
+            placement: Placement::Ring(ring.clone()),
+            ..whole
+        })
+    });
+    let has = |snapshot: &Snapshot<M, Order>, node, key| {
+        let node = snapshot.node(NodeId(node)).and_then(|node| node.durable());
+        node.is_some_and(|disk| disk.table.cells.contains_key(key))
+    };
+    World::new(name, machines, Order::default())
+        .client(script("a", setting, &mut 0))
+        .doors(setting.doors())
+        .always_of_nodes(PLACEMENT, move |nodes| {
+            let cells = |place: usize| nodes[place].durable().map(|disk| &disk.table.cells);
+            let only =
+                |place, key| cells(place).is_none_or(|cells| cells.keys().all(|one| one == key));
+            only(0, KEY) && only(1, "y") && cells(2).is_none_or(quorate::data::Map::is_empty)
+        })
+        .recovers(WHOLE, ROUNDS, move |snapshot| {
+            nobody_waits(&snapshot.clients) && has(snapshot, 0, KEY) == has(snapshot, 1, "y")
+        })
+        .sometimes(
+            "half of a batch is there, and its call is forgotten",
+            move |snapshot| {
+                has(snapshot, 0, KEY) != has(snapshot, 1, "y") && nobody_waits(&snapshot.clients)
+            },
+        )
+        .crashes(setting.nodes(), 1)
+        // What is sent again is in the network already.
+        .never("ring Retry")
+        .never("ring Deliver")
+}
+
+/// A world of two clients that write without having read.
+fn beside<M: Twin<Database>>(
+    name: &str,
+    setting: Setting,
+    make: impl Fn(Database) -> M,
+) -> Model<M> {
+    let mut tickets = 0;
+    let world = World::new(name, setting.machines(make), Order::default())
+        .client(script("A", setting, &mut tickets))
+        .client(script("B", setting, &mut tickets));
+    let shows_both = move |disk: &Durable| {
+        let mut values = disk.table.cell(KEY).values();
+        values.sort_unstable();
+        values == ["A", "B"]
+    };
+    world
+        .recovers(BESIDE_STAY, ROUNDS, move |snapshot| {
+            nobody_waits(&snapshot.clients) && snapshot.disks().all(|(_, disk)| shows_both(disk))
+        })
+        .rings_late(|_| true)
+        .sometimes(
+            "a replica has one of two writes that returned",
+            move |snapshot| {
+                let all_returned = snapshot.clients.iter().all(|client| client.next == 1);
+                let has_one = |disk: &Durable| disk.table.cell(KEY).values().len() == 1;
+                all_returned && snapshot.disks().any(|(_, disk)| has_one(disk))
+            },
+        )
+}
+
+/// A world about tombstones, and when they may go.
+fn collecting<M: Twin<Database>>(
+    name: &str,
+    setting: Setting,
+    clients: &[&str],
+    make: impl Fn(Database) -> M,
+) -> Model<M> {
+    world(name, setting, clients, make)
+        .except(MONOTONIC)
+        .except("a read finds a write")
+        .except("a read finds a write that has not returned")
+        .always_told(DELETED_STAYS, |told| !told.ghost.breaches.of(DELETED_STAYS))
+        .always_of_nodes(SWEPT_STAYS, |nodes| {
+            (nodes.iter().filter_map(|node| node.durable())).all(|disk| {
+                let stamp = disk.table.cell(KEY).stamp();
+                let is_back = |swept| stamp.is_some() && stamp <= swept;
+                !disk.fences.values().any(|fence| is_back(fence.swept))
+            })
+        })
+        .sometimes("a tombstone is gone", move |snapshot| {
+            snapshot
+                .disks()
+                .any(|(_, disk)| disk.fences.values().any(|fence| fence.swept.is_some()))
+        })
+}
+
 /// The database, its worlds and its flaws.
 pub fn protocol() -> Protocol {
     Protocol {
         name: "database",
         summary: "Dynamo and Cassandra: quorums, repair, hints, tombstones, transactions, sessions",
-        worlds: [ordered(), healed()].into_iter().flatten().collect(),
-        flaws: [flaws(), weakened()].into_iter().flatten().collect(),
+        worlds: [worlds::ordered(), worlds::healed(), worlds::agreed()]
+            .into_iter()
+            .flatten()
+            .collect(),
+        flaws: [exhibits::flaws(), exhibits::weakened()]
+            .into_iter()
+            .flatten()
+            .collect(),
     }
 }
 
-/// Worlds of reads and writes.
-fn ordered() -> Vec<Box<dyn Exhibit>> {
-    vec![
-        Claimed::holds(0, 0, || {
-            right("quorum", QUORUM, &["A", "rr"])
-                .says("three replicas, two nodes apart; one client writes, another reads twice, all at QUORUM")
-                .symmetric(QUORUM.replicas())
-        }),
-        Claimed::holds(0, 0, || {
-            right("two-writers", QUORUM, &["A", "B", "r"])
-                .says("two clients write, a third reads, all at QUORUM")
-                .symmetric(QUORUM.replicas())
-        }),
-        Claimed::holds(0, 0, || {
-            let here = Setting { apart: 0, ..QUORUM };
-            right("replicas-coordinate", here, &["A", "r"])
-                .says("three replicas that are themselves called; one client writes, another reads")
-        }),
-        Claimed::holds(0, 0, || {
-            right("crash", QUORUM, &["A", "rr"])
-                .says("the same as quorum, and any one node crashes and restarts")
-                .symmetric(QUORUM.replicas())
-                .crashes(QUORUM.nodes(), 1)
-        }),
-        Claimed::holds(0, 0, || {
-            let levels = Setting {
-                read: Level::One,
-                write: Level::All,
-                ..QUORUM
-            };
-            right("one-and-all", levels, &["A", "rr"])
-                .says("writes at ALL, reads at ONE")
-                .symmetric(QUORUM.replicas())
-        }),
-        Claimed::holds(0, 0, || {
-            let levels = Setting {
-                read: Level::All,
-                write: Level::One,
-                ..QUORUM
-            };
-            right("all-and-one", levels, &["A", "rr"])
-                .says("writes at ONE, reads at ALL")
-                .symmetric(QUORUM.replicas())
-        }),
-        Claimed::holds(0, 0, || {
-            let levels = Setting {
-                read: Level::Two,
-                write: Level::Two,
-                ..QUORUM
-            };
-            right("two-and-two", levels, &["AB", "r"])
-                .says("writes and reads at TWO; one client writes twice")
-                .symmetric(QUORUM.replicas())
-        }),
-        Claimed::holds(0, 0, || {
-            right("no-read-repair", UNREPAIRED, &["A", "rr"])
-                .says("reads repair nothing: regular all the same")
-                .symmetric(QUORUM.replicas())
-        }),
-        Claimed::holds(0, 0, || {
-            right("suspicions", ONE_DOOR, &["A", "r", "13"])
-                .says("a failure detector suspects one replica, then all three, and none of it is true")
-                .sometimes_told("a call is refused", |told| told.ghost.is_refused)
-        }),
-        Claimed::holds(0, 0, || {
-            let impatient = Setting {
-                patience: Some(1),
-                apart: 1,
-                ..QUORUM
-            };
-            right("impatience", impatient, &["A", "r"])
-                .says("a call that was repeated once is given up")
-                .symmetric(QUORUM.replicas())
-                .sometimes_told("a call is given up", |told| told.ghost.is_failed)
-        }),
-    ]
+/// A client of transactions: a capital letter sets itself if there is nothing, a small one itself as a capital if
+/// there is A; `s` reads so. `P` writes itself plainly, and `r` reads plainly.
+fn serial_script(letters: &str, tickets: &mut u64) -> Vec<Call> {
+    let call = |letter: char| {
+        let (ticket, key, now, level) = (*tickets, KEY.to_owned(), 10, Level::Quorum);
+        *tickets += 1;
+        let token = Token::default();
+        let new = Some(letter.to_ascii_uppercase().to_string());
+        let expected = letter.is_ascii_lowercase().then(|| "A".to_owned());
+        let change = match letter {
+            'r' => {
+                return Call::Read {
+                    ticket,
+                    key,
+                    level,
+                    token,
+                };
+            }
+            'P' => {
+                let writes = vec![(key, new)];
+                return Call::Write {
+                    ticket,
+                    now,
+                    writes,
+                    level,
+                    token,
+                };
+            }
+            's' => None,
+            _ => Some(Change { expected, new }),
+        };
+        Call::Transact {
+            ticket,
+            now,
+            key,
+            change,
+        }
+    };
+    letters.chars().map(call).collect()
 }
 
-/// Worlds of what heals.
-fn healed() -> Vec<Box<dyn Exhibit>> {
-    vec![Claimed::holds(0, 0, || {
-        healing("anti-entropy", HEALED, &["A", "B"], |right| right)
-            .says("two writes at ONE, one crash of any node, and nothing but anti-entropy")
+/// A world of transactions.
+fn serial<M: Twin<Database>>(
+    name: &str,
+    setting: Setting,
+    clients: &[&str],
+    make: impl Fn(Database) -> M,
+) -> World<M, Serial> {
+    let mut world = World::new(name, setting.machines(make), Serial::default());
+    let mut tickets = 0;
+    for letters in clients {
+        world = world.client(serial_script(letters, &mut tickets));
+    }
+    world
+        .doors(setting.doors())
+        .always_told(LINEARIZABLE, |told| told.ghost.is_linearizable)
+        .always_told(RETURN_ONCE, |told| told.ghost.is_once)
+        .sometimes_told("a change is applied", |told| {
+            told.ghost.came(|outcome| *outcome == Outcome::Applied)
+        })
+}
+
+/// A world of sessions without tokens: they break all four promises.
+fn sessions(name: &str, clients: &[&str]) -> World<Database, Sessions> {
+    let setting = UNHEALED;
+    let mut world = World::new(name, setting.machines(|right| right), Sessions::default());
+    let mut tickets = 0;
+    for letters in clients {
+        world = world.client(script(letters, setting, &mut tickets));
+    }
+    guaranteed(world.doors(setting.doors()))
+}
+
+fn guaranteed<M: Machine<Call = Call, Event = Event>>(
+    world: World<M, Sessions>,
+) -> World<M, Sessions> {
+    world
+        .always_told(READ_YOUR_WRITES, |told| {
+            !told.ghost.breaches.of(READ_YOUR_WRITES)
+        })
+        .always_told(MONOTONIC_READS, |told| {
+            !told.ghost.breaches.of(MONOTONIC_READS)
+        })
+        .always_told(MONOTONIC_WRITES, |told| {
+            !told.ghost.breaches.of(MONOTONIC_WRITES)
+        })
+        .always_told(WRITES_FOLLOW_READS, |told| {
+            !told.ghost.breaches.of(WRITES_FOLLOW_READS)
+        })
+        .sometimes_told("a client has written and read", |told| {
+            told.ghost.is_mixed()
+        })
+}
+
+/// A world of sessions with tokens, that go from node to node.
+fn carrying(name: &str, setting: Setting, clients: &[&str]) -> World<Roaming, Sessions> {
+    let mut tickets = 0;
+    let scripts: Vec<Vec<Call>> = (clients.iter())
+        .map(|letters| script(letters, setting, &mut tickets))
+        .collect();
+    let sessions: Vec<Vec<u64>> = (scripts.iter())
+        .map(|calls| calls.iter().filter_map(order::ticket_of).collect())
+        .collect();
+    let doors = setting.doors();
+    let machines = setting.machines(|database| Roaming {
+        database,
+        doors,
+        sessions: sessions.clone(),
+    });
+    let world = World::new(name, machines, Sessions::default());
+    let world = scripts.into_iter().fold(world, World::client).doors(doors);
+    guaranteed(world)
+        .purging(roaming::sender_is_done, roaming::receiver_is_done)
+        .never("ring Retry")
+}
+
+/// What [`World::purging`] owes in small worlds, of the right machine and of the flawed ones that are purged.
+///
+/// # Errors
+///
+/// Says which obligation fails, and where.
+pub fn obligations() -> Result<Vec<Discharged>, String> {
+    let two = |setting: Setting| Setting {
+        replicas: 2,
+        apart: 1,
+        ..setting
+    };
+    Ok(vec![
+        purge::obligations(|| right("purged", ONE_DOOR, &["A"]))?,
+        purge::obligations(move || right("purged", two(QUORUM), &["A", "r"]))?,
+        purge::obligations(move || right("purged", two(UNREPAIRED), &["A", "r"]))?,
+        purge::obligations(move || {
+            right("purged", two(UNHEALED), &["A", "r"]).crashes(NodeSet::first(3), 1)
+        })?,
+        purge::obligations(move || {
+            let mut ticket = 0;
+            let script = serial_script("A", &mut ticket);
+            let mut world = World::new(
+                "purged",
+                two(SERIAL).machines(|right| right),
+                Serial::default(),
+            );
+            world = world.doors(two(SERIAL).doors()).client(script);
+            world
+                .client(serial_script("s", &mut ticket))
+                .purging(sender_is_done, receiver_is_done)
+        })?,
+        purge::obligations(move || {
+            collecting("purged", COLLECTING_HERE, &["-"], |right| right)
+                .doors(NodeSet::first(1))
+                .purging(sender_is_done, receiver_is_done)
+        })?,
+        purge::obligations(move || {
+            flawed(
+                Flaw::RepairAfterTheAnswer,
+                "purged",
+                two(QUORUM),
+                &["A", "r"],
+            )
             .purging(sender_is_done, receiver_is_done)
-            .rings_late(|_| true)
-            .crashes(HEALED.nodes(), 1)
-    })]
+        })?,
+    ])
 }
 
-fn flaws() -> Vec<Box<dyn Exhibit>> {
-    Vec::new()
+/// The same, of a machine for which the rule is wrong: a write that is no news for the right machine is for one
+/// that takes whatever arrives last. It must fail, or the obligations prove nothing.
+///
+/// # Errors
+///
+/// Always, if all is well.
+pub fn wrong_obligations() -> Result<Discharged, String> {
+    let two = Setting {
+        replicas: 2,
+        apart: 1,
+        ..QUORUM
+    };
+    purge::obligations(move || {
+        flawed(Flaw::StoreUnconditionally, "purged", two, &["A", "B"])
+            .purging(sender_is_done, receiver_is_done)
+    })
 }
 
-fn weakened() -> Vec<Box<dyn Exhibit>> {
-    Vec::new()
+/// What the worlds whose replicas are alike owe for that, in smaller ones.
+///
+/// # Errors
+///
+/// Says which obligation fails, and where.
+pub fn mirrored() -> Result<Vec<symmetry::Discharged>, String> {
+    let alike = |setting: Setting, clients: &'static [&'static str]| {
+        symmetry::obligations(move || {
+            right("mirrored", setting, clients).symmetric(setting.replicas())
+        })
+    };
+    let two = Setting {
+        replicas: 2,
+        ..QUORUM
+    };
+    Ok(vec![
+        alike(ONE_DOOR, &["A", "r"])?,
+        alike(two, &["A", "B", "r"])?,
+    ])
+}
+
+/// The same of replicas that are called themselves: a stamp names its writer, and breaks ties by it. It must
+/// fail, or the obligations prove nothing.
+///
+/// # Errors
+///
+/// Always, if all is well.
+pub fn mirrored_wrongly() -> Result<symmetry::Discharged, String> {
+    let here = Setting {
+        replicas: 2,
+        apart: 0,
+        ..QUORUM
+    };
+    symmetry::obligations(move || right("mirrored", here, &["A", "B"]).symmetric(here.replicas()))
 }

@@ -24,15 +24,18 @@
 //!   *reads do not go back*: nor older than what an earlier read had returned, if read repair blocks.
 //!   *acknowledged writes are visible*: any so many replicas as a read asks have one that has the write, or
 //!   a newer one. *a write is one version*: it has one stamp, wherever it is. *only replicas have a key*.
-//!   *calls return*, at most once. *replicas converge*: in the calm, by anti-entropy alone. *batches are
-//!   whole in the end*: in the calm all of a batch is at its replicas, or none. *the deleted stays deleted*.
-//!   *sessions keep order*: with a token, reads see the session's writes and do not go back, and writes come
-//!   after what the session wrote and read. *linearizable*: transactions, if a key is written by nothing else.
+//!   *calls return*, at most once. *replicas converge*: in the calm, by anti-entropy alone. *begun writes
+//!   arrive*: in the calm, a write whose hint's time is not over comes to all its replicas. *batches are whole in
+//!   the end*: in the calm all of a batch is at its replicas, or none. *writes beside each other stay*: where
+//!   siblings do. *the deleted stays deleted*: *nothing comes back to a replica*. With a token, *sessions read their writes*; *reads of a session do not go back*; *writes of a session are in
+//!   order*; *writes of a session follow its reads*. *linearizable*: transactions, if a key is written by nothing else.
 //! - **Assumes.** Disks keep what they acknowledged; nodes crash and restart, and do not lie. Of the network
 //!   and of the failure detector, nothing: a wrong suspicion refuses calls, and no more. Of clocks nothing,
 //!   but by stamps a write of a slow clock may be older than one that had returned before it.
 //! - **Leaves out.** Changing the ring (see `rebalance`). Digests in place of values in reads, speculative
-//!   retry, read timeouts by replica. A bound on clock drift. Where siblings stand, only a replica
+//!   retry. A bound on clock drift; and with it *later writes win*: a write of a slow clock may lose to one that
+//!   had returned before it began, unless its client carries a token
+//!   (`later_writes_win_falls_when_a_clock_is_slow`). Where siblings stand, only a replica
 //!   coordinates writes, tombstones stay, and there are no transactions. A tree kept between comparisons: it
 //!   is made anew, in proportion to the keys.
 //! - **The textbook says.** `DistributedDatabase` (chapter 8) lets each replica give a write a version of
@@ -46,7 +49,6 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 use core::ops::Range;
 use core::time::Duration;
 
@@ -55,11 +57,13 @@ use serde::{Deserialize, Serialize};
 use crate::clock::HybridTime;
 use crate::data::{Map, NodeSet};
 use crate::machine::{self, Machine, NodeId, Outbox, State};
-use crate::merkle::keyed::{Place, Shape};
+use crate::merkle::keyed::Shape;
+use crate::ring::{self, Ring};
 
 mod coordinator;
 mod hints;
 mod level;
+mod message;
 mod repair;
 mod replica;
 mod session;
@@ -69,6 +73,7 @@ mod transaction;
 
 pub use hints::Hint;
 pub use level::{Level, UnknownLevel};
+pub use message::{Call, Change, Event, Failure, Message, Operation, Refusal, Reply, Timer};
 pub use session::{Seen, TOKEN_KEYS_MAX, Token};
 pub use sweep::{Fence, Sweep};
 pub use table::{Cell, Stamp, Table, Value, Version};
@@ -119,14 +124,16 @@ pub struct Database {
 pub enum Placement {
     /// These nodes have all keys.
     Whole(NodeSet),
+    /// Those that the ring says.
+    Ring(Ring),
 }
 
 impl Placement {
     /// The replicas of a key, as many as the replication factor says.
     pub fn replicas(&self, key: &str) -> NodeSet {
-        let _ = key;
         match self {
             Self::Whole(members) => *members,
+            Self::Ring(ring) => ring.holders(ring::Token::of(key.as_bytes())),
         }
     }
 
@@ -134,6 +141,7 @@ impl Placement {
     pub fn is_group(&self, group: NodeSet) -> bool {
         match self {
             Self::Whole(members) => *members == group,
+            Self::Ring(ring) => ring.places().any(|(place, _)| ring.holders(place) == group),
         }
     }
 
@@ -141,6 +149,7 @@ impl Placement {
     pub fn members(&self) -> NodeSet {
         match self {
             Self::Whole(members) => *members,
+            Self::Ring(ring) => ring.members(),
         }
     }
 }
@@ -192,316 +201,6 @@ pub enum Tombstones {
     Kept,
     /// They go once all replicas were fenced, and found equal.
     Collected,
-}
-
-/// What the application asks. The ticket is the caller's; the answering event repeats it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Call {
-    /// Let the keys have these values, or none.
-    Write {
-        /// The caller's name for this call.
-        ticket: u64,
-        /// What this node's clock shows, in any unit, the same at all nodes.
-        now: u64,
-        /// The keys and what they get: one, or several as a batch, each key once.
-        writes: Vec<(Key, Value)>,
-        /// How many replicas of each key must have it.
-        level: Level,
-        /// The session.
-        token: Token,
-    },
-    /// Which value has the key?
-    Read {
-        /// The caller's name for this call.
-        ticket: u64,
-        /// The key.
-        key: Key,
-        /// How many replicas must answer.
-        level: Level,
-        /// The session.
-        token: Token,
-    },
-    /// Change the key by agreement, or read it so.
-    Transact {
-        /// The caller's name for this call.
-        ticket: u64,
-        /// What this node's clock shows.
-        now: u64,
-        /// The key.
-        key: Key,
-        /// What it must have, and what it then gets; none to read.
-        change: Option<Change>,
-    },
-    /// The failure detector suspects these nodes, and no others.
-    Suspect {
-        /// Which.
-        nodes: NodeSet,
-    },
-}
-
-/// Compare, and set.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Change {
-    /// What the key must have; none: it must have no value.
-    pub expected: Value,
-    /// What it then gets.
-    pub new: Value,
-}
-
-/// A coordinator's name for one operation, never used twice.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Operation {
-    /// How often the coordinator had booted.
-    pub incarnation: u64,
-    /// A count within the incarnation.
-    pub number: u64,
-}
-
-impl fmt::Debug for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{}", self.incarnation, self.number)
-    }
-}
-
-/// What travels.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Message {
-    /// To a replica: have these, unless you have something newer.
-    Write {
-        /// The sender's name for this.
-        operation: Operation,
-        /// By key: all of the write that the receiver is a replica of.
-        writes: Vec<(Key, Cell)>,
-    },
-    /// From a replica: my disk has it, or something newer.
-    Written {
-        /// What was asked.
-        operation: Operation,
-    },
-    /// From a replica: I do not take it, for it is older than my fence.
-    TooOld {
-        /// What was asked.
-        operation: Operation,
-        /// The fence.
-        fence: Stamp,
-    },
-    /// To a replica: what do you have?
-    Read {
-        /// The sender's name for this.
-        operation: Operation,
-        /// The key.
-        key: Key,
-    },
-    /// From a replica: this.
-    Data {
-        /// What was asked.
-        operation: Operation,
-        /// What it has.
-        cell: Cell,
-        /// Up to here its tombstones are gone.
-        swept: Option<Stamp>,
-    },
-    /// To a replica, a transaction: promise not to take part in an older one.
-    Prepare {
-        /// The sender's name for this.
-        operation: Operation,
-        /// The key.
-        key: Key,
-        /// The ballot.
-        ballot: Stamp,
-    },
-    /// From a replica: promised.
-    Promised {
-        /// What was asked.
-        operation: Operation,
-        /// The ballot.
-        ballot: Stamp,
-        /// What was proposed to it last, and by which ballot.
-        accepted: Option<(Stamp, Version)>,
-        /// What it has of the key.
-        version: Option<Version>,
-    },
-    /// To a replica: accept this.
-    Propose {
-        /// The sender's name for this.
-        operation: Operation,
-        /// The key.
-        key: Key,
-        /// The ballot.
-        ballot: Stamp,
-        /// What is proposed.
-        version: Version,
-    },
-    /// From a replica: accepted.
-    Accepted {
-        /// What was asked.
-        operation: Operation,
-        /// The ballot.
-        ballot: Stamp,
-    },
-    /// From a replica: it has promised otherwise.
-    Outbid {
-        /// What was asked.
-        operation: Operation,
-        /// The ballot that it does not take.
-        ballot: Stamp,
-        /// What it has promised.
-        promised: Stamp,
-    },
-    /// To a replica: this was chosen.
-    Commit {
-        /// The sender's name for this.
-        operation: Operation,
-        /// The key.
-        key: Key,
-        /// The ballot.
-        ballot: Stamp,
-        /// What.
-        version: Version,
-    },
-    /// From a replica: my disk has it, or something newer.
-    Committed {
-        /// What was asked.
-        operation: Operation,
-        /// The ballot.
-        ballot: Stamp,
-    },
-    /// Between replicas: of what we share this is the digest of all that I have there.
-    Compare {
-        /// Where.
-        place: Place,
-        /// The digest.
-        digest: u64,
-    },
-    /// Mine differs, and these are the digests of what is below.
-    Children {
-        /// Where.
-        place: Place,
-        /// The digests of the places below, in order.
-        digests: Vec<u64>,
-    },
-    /// Mine differs, and this is some of what I have there.
-    Entries {
-        /// Where.
-        place: Place,
-        /// By key.
-        cells: Vec<(Key, Cell)>,
-        /// What is wanted for it.
-        reply: Reply,
-    },
-    /// Between replicas of the same keys: take nothing more up to here but from each other.
-    Fence {
-        /// All replicas of those keys.
-        group: NodeSet,
-        /// Up to where.
-        upto: Stamp,
-    },
-    /// I do not, and this is what I have up to there.
-    Fenced {
-        /// All replicas of those keys.
-        group: NodeSet,
-        /// Up to where.
-        upto: Stamp,
-        /// The digest of it.
-        digest: u64,
-    },
-    /// All were fenced and had the same: tombstones up to here can go.
-    Swept {
-        /// All replicas of those keys.
-        group: NodeSet,
-        /// Up to where.
-        upto: Stamp,
-    },
-}
-
-/// What is wanted for some entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Reply {
-    /// What the receiver has at the place.
-    Wanted,
-    /// Nothing.
-    Unwanted,
-}
-
-/// Alarms.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Timer {
-    /// At a coordinator: the operation of this number has not returned.
-    Retry(u64),
-    /// At a coordinator: hints are to be sent again.
-    Deliver,
-    /// At a coordinator: the time of all hints is over, but of batches.
-    Expire,
-    /// At a replica: it is time to compare with this one.
-    Compare(NodeId),
-    /// At a replica: it is time to collect tombstones.
-    Collect,
-}
-
-/// What an observer learns: the replies.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Event {
-    /// As many replicas have the write as was asked.
-    Wrote {
-        /// The caller's name for the call.
-        ticket: u64,
-        /// What the session has seen by this.
-        token: Token,
-    },
-    /// The read returned.
-    Read {
-        /// The caller's name for the call.
-        ticket: u64,
-        /// The values, none if there is none.
-        values: Vec<String>,
-        /// What the session has seen by this.
-        token: Token,
-    },
-    /// The transaction is decided.
-    Transacted {
-        /// The caller's name for the call.
-        ticket: u64,
-        /// What came of it.
-        outcome: Outcome,
-    },
-    /// The call was not begun, and will have no effect.
-    Refused {
-        /// The caller's name for the call.
-        ticket: u64,
-        /// Why.
-        refusal: Refusal,
-    },
-    /// The call was given up. A write may have taken effect, or do so later, or never.
-    Failed {
-        /// The caller's name for the call.
-        ticket: u64,
-        /// Why.
-        failure: Failure,
-    },
-}
-
-/// Why a call was not begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Refusal {
-    /// Key, value or batch are longer than the maximum, or the batch names a key twice or none.
-    Malformed,
-    /// Too much is under way at this node.
-    Busy,
-    /// The key has fewer replicas than the level asks, or too many of them are suspected.
-    Unavailable,
-    /// Where siblings stand: the call is for a replica of its one key, and no transaction.
-    NotHere,
-    /// There is no later time.
-    Exhausted,
-}
-
-/// Why a call was given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Failure {
-    /// Too few replicas answered, for too long.
-    TimedOut,
-    /// A replica's fence was later than the stamp: this node's clock is far behind, or the write took long.
-    TooOld,
 }
 
 /// What survives a crash.
@@ -612,6 +311,9 @@ pub struct Volatile {
     pub suspects: NodeSet,
     /// What this node has asked of the other replicas before it collects tombstones, by all of them.
     pub sweeps: Map<NodeSet, Sweep>,
+    /// The newest tombstone when the alarm last rang, by all replicas of its key: it goes no sooner than
+    /// at the next ring, so that no delete is kept out by the fence that it raises.
+    pub aged: Map<NodeSet, Stamp>,
 }
 
 /// One operation under way at its coordinator.

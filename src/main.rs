@@ -369,7 +369,8 @@ fn run_client(arguments: ClientArguments) -> ExitCode {
         | Protocol::CapAp
         | Protocol::Gossip
         | Protocol::Causal
-        | Protocol::Membership => {
+        | Protocol::Membership
+        | Protocol::Database => {
             let log = if arguments.verbose {
                 Log::All
             } else {

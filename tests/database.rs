@@ -1,1 +1,571 @@
 //! The database: its promises hold, and each falls when something is taken away.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use quorate::clock::HybridTime;
+use quorate::data::NodeSet;
+use quorate::database::{
+    Call, Cell, Change, Conflicts, Counting, Database, Hints, Level, Message, Operation, Placement,
+    ReadRepair, Reply, Stamp, Timer, Token, Tombstones, Version,
+};
+use quorate::machine::{Input, NodeId};
+use quorate::merkle::keyed::{Place, Shape};
+use quorate_models::database::{
+    BESIDE_STAY, CALLS_RETURN, CONVERGE, DELETED_STAYS, HINTED, LINEARIZABLE, MONOTONIC,
+    MONOTONIC_READS, MONOTONIC_WRITES, NEWER_WINS, ONE_VERSION, PLACEMENT, READ_YOUR_WRITES,
+    REGULAR, SWEPT_STAYS, VISIBLE, WHOLE, WRITES_FOLLOW_READS, mirrored, mirrored_wrongly,
+    obligations, wrong_obligations,
+};
+use quorate_models::laws::{self, Move};
+use quorate_models::testing::{audits, discharges, holds, refutes};
+
+#[test]
+fn promises_hold_in_quorum() {
+    holds("database", "quorum", 17_200);
+}
+
+#[test]
+fn promises_hold_in_two_writers() {
+    holds("database", "two-writers", 907_113);
+}
+
+#[test]
+fn promises_hold_in_replicas_coordinate() {
+    holds("database", "replicas-coordinate", 1_945);
+}
+
+#[test]
+fn promises_hold_in_crash() {
+    holds("database", "crash", 186_836);
+}
+
+#[test]
+fn promises_hold_in_one_and_all() {
+    holds("database", "one-and-all", 7_302);
+}
+
+#[test]
+fn promises_hold_in_all_and_one() {
+    holds("database", "all-and-one", 9_602);
+}
+
+#[test]
+fn promises_hold_in_two_and_two() {
+    holds("database", "two-and-two", 70_591);
+}
+
+#[test]
+fn promises_hold_in_no_read_repair() {
+    holds("database", "no-read-repair", 13_730);
+}
+
+#[test]
+fn promises_hold_in_suspicions() {
+    holds("database", "suspicions", 14_301);
+}
+
+#[test]
+fn promises_hold_in_local_quorum() {
+    holds("database", "local-quorum", 12_386);
+}
+
+#[test]
+fn promises_hold_in_impatience() {
+    holds("database", "impatience", 3_909);
+}
+
+#[test]
+fn promises_hold_in_sessions_read() {
+    holds("database", "sessions-read", 323_895);
+}
+
+#[test]
+fn promises_hold_in_sessions_write() {
+    holds("database", "sessions-write", 31_219);
+}
+
+#[test]
+fn promises_hold_in_anti_entropy() {
+    holds("database", "anti-entropy", 16_143);
+}
+
+#[test]
+fn promises_hold_in_hints() {
+    holds("database", "hints", 95_371);
+}
+
+#[test]
+fn promises_hold_in_sloppy_healed() {
+    holds("database", "sloppy-healed", 18_421);
+}
+
+#[test]
+fn promises_hold_in_tombstones_of_both() {
+    holds("database", "tombstones-of-both", 4_372_568);
+}
+
+#[test]
+fn promises_hold_in_batches() {
+    holds("database", "batches", 80);
+}
+
+#[test]
+fn promises_hold_in_siblings() {
+    holds("database", "siblings", 19);
+}
+
+#[test]
+fn a_write_is_one_version_falls_when_every_replica_mints() {
+    refutes("database", "every-replica-mints", ONE_VERSION);
+}
+
+#[test]
+fn regular_falls_when_every_replica_mints() {
+    refutes("database", "every-replica-mints-and-loses", REGULAR);
+}
+
+#[test]
+fn only_replicas_have_a_key_falls_when_replicas_spread_it() {
+    refutes("database", "spread-to-everyone", PLACEMENT);
+}
+
+#[test]
+fn calls_return_falls_when_absence_is_no_answer() {
+    refutes("database", "absence-is-no-answer", CALLS_RETURN);
+}
+
+#[test]
+fn regular_falls_with_a_quorum_of_the_present() {
+    refutes("database", "quorum-of-the-present", REGULAR);
+}
+
+#[test]
+fn reads_do_not_go_back_falls_when_repair_follows_the_answer() {
+    refutes("database", "repair-after-the-answer", MONOTONIC);
+}
+
+#[test]
+fn regular_falls_when_a_reply_counts_twice() {
+    refutes("database", "reply-counted-twice", REGULAR);
+}
+
+#[test]
+fn regular_falls_when_stores_are_unconditional() {
+    refutes("database", "unconditional-store", REGULAR);
+}
+
+#[test]
+fn regular_falls_when_names_repeat_after_a_restart() {
+    refutes("database", "incarnation-forgotten", REGULAR);
+}
+
+#[test]
+fn calls_return_falls_without_retries() {
+    refutes("database", "no-retries", CALLS_RETURN);
+}
+
+#[test]
+fn replicas_converge_falls_without_a_tie_break() {
+    refutes("database", "no-tie-break", CONVERGE);
+}
+
+#[test]
+fn begun_writes_arrive_falls_when_hints_wait_for_a_timeout() {
+    refutes("database", "hints-only-on-timeout", HINTED);
+}
+
+#[test]
+fn begun_writes_arrive_falls_when_a_hint_is_forgotten_too_early() {
+    refutes("database", "hint-forgotten-too-early", HINTED);
+}
+
+#[test]
+fn batches_are_whole_in_the_end_falls_when_a_batch_is_not_kept() {
+    refutes("database", "batch-not-kept", WHOLE);
+}
+
+#[test]
+fn the_deleted_stays_deleted_falls_without_tombstones() {
+    refutes("database", "no-tombstones", DELETED_STAYS);
+}
+
+#[test]
+fn the_deleted_stays_deleted_falls_when_tombstones_go_by_time() {
+    refutes("database", "collected-by-time", DELETED_STAYS);
+}
+
+#[test]
+fn linearizable_falls_when_one_acceptance_is_enough() {
+    refutes("database", "answered-when-proposed", LINEARIZABLE);
+}
+
+#[test]
+fn reads_do_not_go_back_falls_without_read_repair() {
+    refutes("database", "unrepaired", MONOTONIC);
+}
+
+#[test]
+fn regular_falls_when_quorums_need_not_meet() {
+    refutes("database", "quorum-and-one", REGULAR);
+}
+
+#[test]
+fn acknowledged_writes_are_visible_falls_with_a_sloppy_quorum() {
+    refutes("database", "sloppy", VISIBLE);
+}
+
+#[test]
+fn regular_falls_with_a_sloppy_quorum() {
+    refutes("database", "sloppy-and-read", REGULAR);
+}
+
+#[test]
+fn regular_falls_between_two_data_centres() {
+    refutes("database", "two-data-centres", REGULAR);
+}
+
+#[test]
+fn writes_beside_each_other_stay_falls_when_the_last_writer_wins() {
+    refutes("database", "last-writer-wins", BESIDE_STAY);
+}
+
+#[test]
+fn acknowledged_writes_are_visible_falls_when_the_disk_lies() {
+    refutes("database", "lying-disk", VISIBLE);
+}
+
+#[test]
+fn later_writes_win_falls_when_a_clock_is_slow() {
+    refutes("database", "slow-clock", NEWER_WINS);
+}
+
+#[test]
+fn replicas_converge_falls_with_the_textbooks_healing() {
+    refutes("database", "textbooks-healing", CONVERGE);
+}
+
+#[test]
+fn replicas_converge_falls_with_read_repair_alone() {
+    refutes("database", "read-repair-alone", CONVERGE);
+}
+
+#[test]
+fn replicas_converge_falls_with_hints_alone() {
+    refutes("database", "hints-alone", CONVERGE);
+}
+
+#[test]
+fn linearizable_falls_when_plain_writes_are_mixed_in() {
+    refutes("database", "mixed", LINEARIZABLE);
+}
+
+#[test]
+fn sessions_read_their_writes_falls_without_a_token() {
+    refutes("database", "no-token-for-writes", READ_YOUR_WRITES);
+}
+
+#[test]
+fn reads_of_a_session_do_not_go_back_falls_without_a_token() {
+    refutes("database", "no-token-for-reads", MONOTONIC_READS);
+}
+
+#[test]
+fn writes_of_a_session_are_in_order_falls_without_a_token() {
+    refutes("database", "no-token-between-writes", MONOTONIC_WRITES);
+}
+
+#[test]
+fn writes_of_a_session_follow_its_reads_falls_without_a_token() {
+    refutes("database", "no-token-after-reads", WRITES_FOLLOW_READS);
+}
+
+#[test]
+fn small_worlds_have_the_same_states_under_full_equality_and_under_stateright() {
+    for world in ["replicas-coordinate", "impatience", "batches", "siblings"] {
+        audits("database", world);
+    }
+}
+
+#[test]
+fn dead_messages_are_dead() {
+    discharges(obligations());
+}
+
+#[test]
+fn dead_messages_rise_when_stores_are_unconditional() {
+    assert!(wrong_obligations().is_err());
+}
+
+#[test]
+fn replicas_that_nobody_calls_are_alike() {
+    let done = mirrored().expect("each swap of two replicas commutes with everything");
+    for discharged in done {
+        assert!(discharged.reduced < discharged.states && 0 < discharged.mirrored);
+    }
+}
+
+#[test]
+fn replicas_that_are_called_are_not_alike() {
+    let complaint = mirrored_wrongly().expect_err("a tie is broken by the writer");
+    assert!(complaint.contains("mirror image"), "{complaint}");
+}
+
+#[test]
+fn an_unknown_level_is_an_error() {
+    let refused = "QOURUM"
+        .parse::<Level>()
+        .expect_err("a typing error is no level");
+    let words = refused.to_string();
+    assert!(
+        words.contains("QOURUM") && words.contains("LOCAL_QUORUM"),
+        "{words}"
+    );
+    for level in [
+        Level::One,
+        Level::Two,
+        Level::Quorum,
+        Level::All,
+        Level::LocalQuorum,
+    ] {
+        assert_eq!(level.to_string().parse(), Ok(level));
+    }
+}
+
+#[test]
+fn levels_count_from_the_replication_factor() {
+    let needed = |factor| {
+        [Level::One, Level::Two, Level::Quorum, Level::All].map(|level: Level| level.needed(factor))
+    };
+    assert_eq!(needed(1), [1, 2, 1, 1]);
+    assert_eq!(needed(3), [1, 2, 2, 3]);
+    assert_eq!(needed(5), [1, 2, 3, 5]);
+    // Two data centres, of three replicas each.
+    let (all, here) = (NodeSet::first(6), NodeSet::first(3));
+    let two_here = NodeSet::first(2);
+    assert!(Level::LocalQuorum.is_met(two_here, all, here));
+    assert!(!Level::Quorum.is_met(here, all, here));
+    let there = all.difference(here);
+    assert!(!Level::LocalQuorum.is_met(there, all, here));
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    (0..3_u64, 0..4_u64).prop_map(|(incarnation, number)| Operation {
+        incarnation,
+        number,
+    })
+}
+
+fn key() -> impl Strategy<Value = String> {
+    prop_oneof![8 => "[xyz]", 1 => "k{129}"]
+}
+
+fn value() -> impl Strategy<Value = Option<String>> {
+    proptest::option::of(prop_oneof![8 => "[AB]", 1 => "v{769}"])
+}
+
+fn node() -> impl Strategy<Value = NodeId> {
+    prop_oneof![8 => 0..4_u64, 1 => Just(64_u64), 1 => any::<u64>()].prop_map(NodeId)
+}
+
+fn stamp() -> impl Strategy<Value = Stamp> {
+    let physical = prop_oneof![8 => 0..40_u64, 1 => Just(u64::MAX)];
+    let counter = prop_oneof![8 => 0..4_u32, 1 => Just(u32::MAX)];
+    (physical, counter, node()).prop_map(|(physical, counter, writer)| Stamp {
+        time: HybridTime { physical, counter },
+        writer,
+    })
+}
+
+fn version() -> impl Strategy<Value = Version> {
+    (stamp(), value()).prop_map(|(stamp, value)| Version { stamp, value })
+}
+
+fn cell() -> impl Strategy<Value = Cell> {
+    prop_oneof![1 => Just(Cell::Nothing), 4 => version().prop_map(Cell::Last)]
+}
+
+fn level() -> impl Strategy<Value = Level> {
+    prop_oneof![
+        Just(Level::One),
+        Just(Level::Two),
+        Just(Level::Quorum),
+        Just(Level::All),
+        Just(Level::LocalQuorum)
+    ]
+}
+
+fn token() -> impl Strategy<Value = Token> {
+    vec((key(), cell()), 0..3).prop_map(|cells| {
+        let mut token = Token::default();
+        for (key, cell) in &cells {
+            token.saw(key, cell);
+        }
+        token
+    })
+}
+
+fn place() -> impl Strategy<Value = Place> {
+    prop_oneof![
+        4 => Just(Place::ROOT),
+        1 => (0..70_u8, any::<u64>()).prop_map(|(depth, prefix)| Place { depth, prefix }),
+        2 => (0..2_u64).prop_map(|prefix| Place { depth: 1, prefix }),
+    ]
+}
+
+fn group() -> impl Strategy<Value = NodeSet> {
+    (0..4_usize).prop_map(NodeSet::first)
+}
+
+fn replica_message() -> impl Strategy<Value = Message> {
+    let cells = || vec((key(), cell()), 0..4);
+    prop_oneof![
+        (operation(), cells()).prop_map(|(operation, writes)| Message::Write { operation, writes }),
+        operation().prop_map(|operation| Message::Written { operation }),
+        (operation(), stamp()).prop_map(|(operation, fence)| Message::TooOld { operation, fence }),
+        (operation(), key()).prop_map(|(operation, key)| Message::Read { operation, key }),
+        (operation(), cell(), proptest::option::of(stamp())).prop_map(
+            |(operation, cell, swept)| Message::Data {
+                operation,
+                cell,
+                swept
+            }
+        ),
+        (place(), any::<u64>()).prop_map(|(place, digest)| Message::Compare { place, digest }),
+        (place(), vec(any::<u64>(), 0..3))
+            .prop_map(|(place, digests)| Message::Children { place, digests }),
+        (
+            place(),
+            cells(),
+            prop_oneof![Just(Reply::Wanted), Just(Reply::Unwanted)]
+        )
+            .prop_map(|(place, cells, reply)| Message::Entries {
+                place,
+                cells,
+                reply
+            }),
+        (group(), stamp()).prop_map(|(group, upto)| Message::Fence { group, upto }),
+        (group(), stamp(), any::<u64>()).prop_map(|(group, upto, digest)| Message::Fenced {
+            group,
+            upto,
+            digest
+        }),
+        (group(), stamp()).prop_map(|(group, upto)| Message::Swept { group, upto }),
+    ]
+}
+
+fn ballot_message() -> impl Strategy<Value = Message> {
+    let accepted = proptest::option::of((stamp(), version()));
+    prop_oneof![
+        (operation(), key(), stamp()).prop_map(|(operation, key, ballot)| Message::Prepare {
+            operation,
+            key,
+            ballot
+        }),
+        (
+            operation(),
+            stamp(),
+            accepted,
+            proptest::option::of(version())
+        )
+            .prop_map(|(operation, ballot, accepted, version)| Message::Promised {
+                operation,
+                ballot,
+                accepted,
+                version
+            }),
+        (operation(), key(), stamp(), version()).prop_map(|(operation, key, ballot, version)| {
+            Message::Propose {
+                operation,
+                key,
+                ballot,
+                version,
+            }
+        }),
+        (operation(), stamp())
+            .prop_map(|(operation, ballot)| Message::Accepted { operation, ballot }),
+        (operation(), stamp(), stamp()).prop_map(|(operation, ballot, promised)| {
+            Message::Outbid {
+                operation,
+                ballot,
+                promised,
+            }
+        }),
+        (operation(), key(), stamp(), version()).prop_map(|(operation, key, ballot, version)| {
+            Message::Commit {
+                operation,
+                key,
+                ballot,
+                version,
+            }
+        }),
+        (operation(), stamp())
+            .prop_map(|(operation, ballot)| Message::Committed { operation, ballot }),
+    ]
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    let now = || prop_oneof![8 => 0..40_u64, 1 => Just(u64::MAX)];
+    let writes = vec((key(), value()), 0..4);
+    let change = (value(), value()).prop_map(|(expected, new)| Change { expected, new });
+    prop_oneof![
+        4 => (any::<u64>(), now(), writes, level(), token()).prop_map(
+            |(ticket, now, writes, level, token)| Call::Write { ticket, now, writes, level, token }
+        ),
+        2 => (any::<u64>(), key(), level(), token())
+            .prop_map(|(ticket, key, level, token)| Call::Read { ticket, key, level, token }),
+        2 => (any::<u64>(), now(), key(), proptest::option::of(change)).prop_map(
+            |(ticket, now, key, change)| Call::Transact { ticket, now, key, change }
+        ),
+        1 => group().prop_map(|nodes| Call::Suspect { nodes }),
+    ]
+}
+
+fn timer() -> impl Strategy<Value = Timer> {
+    prop_oneof![
+        4 => (0..4_u64).prop_map(Timer::Retry),
+        1 => Just(Timer::Deliver),
+        1 => Just(Timer::Expire),
+        1 => node().prop_map(Timer::Compare),
+        1 => Just(Timer::Collect),
+    ]
+}
+
+fn one_move() -> impl Strategy<Value = Move<Database>> {
+    prop_oneof![
+        3 => call().prop_map(|call| Move::Input(Input::Call(call))),
+        6 => (node(), replica_message())
+            .prop_map(|(from, message)| Move::Input(Input::Message { from, message })),
+        6 => (node(), ballot_message())
+            .prop_map(|(from, message)| Move::Input(Input::Message { from, message })),
+        3 => timer().prop_map(|timer| Move::Input(Input::Timer(timer))),
+        1 => Just(Move::Restart),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_laws_of_every_machine_hold(
+        me in 0..4_u64,
+        replicas in 1..4_usize,
+        conflicts in prop_oneof![2 => Just(Conflicts::LastWriterWins), 1 => Just(Conflicts::Siblings)],
+        counting in prop_oneof![Just(Counting::Strict), Just(Counting::Sloppy)],
+        read_repair in prop_oneof![Just(ReadRepair::Blocking), Just(ReadRepair::Off)],
+        hints in 0..3_u32,
+        patience in proptest::option::of(0..2_u32),
+        moves in vec(one_move(), 0..60),
+    ) {
+        let machine = Database {
+            me: NodeId(me),
+            placement: Placement::Whole(NodeSet::first(replicas)),
+            nearby: NodeSet::first(2),
+            conflicts,
+            read_repair,
+            hints: if hints == 0 { Hints::Off } else { Hints::Kept { max: hints } },
+            counting,
+            anti_entropy: Some(Shape { fan_bits: 1, bucket_max: 1 }),
+            tombstones: Tombstones::Collected,
+            patience,
+        };
+        laws::check(&machine, moves);
+    }
+}

@@ -60,7 +60,8 @@ impl<M: Served> Simulation<M> {
             | Protocol::CapAp
             | Protocol::Gossip
             | Protocol::Causal
-            | Protocol::Membership => match draw {
+            | Protocol::Membership
+            | Protocol::Database => match draw {
                 0..5 => self.set(&key),
                 _ => Command::Get { key },
             },
@@ -287,6 +288,7 @@ fn can_add(protocol: Protocol) -> bool {
         | Protocol::CapAp
         | Protocol::Gossip
         | Protocol::Causal
-        | Protocol::Membership => false,
+        | Protocol::Membership
+        | Protocol::Database => false,
     }
 }

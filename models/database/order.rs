@@ -3,7 +3,7 @@
 use std::fmt;
 
 use quorate::data::Map;
-use quorate::database::{Call, Event, Stamp};
+use quorate::database::{Call, Event, Stamp, Value};
 use quorate::machine::{Machine, NodeId};
 
 use super::{DELETED_STAYS, KEY, MONOTONIC, NEWER_WINS, REGULAR, RETURN_ONCE};
@@ -11,13 +11,15 @@ use crate::ghost::{Breaches, Ghost};
 
 /// What is known of the key `x`.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
-pub struct Order {
+pub(super) struct Order {
     /// The newest write that has returned.
     pub(super) acknowledged: Option<Stamp>,
     /// The newest delete that has.
     deleted: Option<Stamp>,
     /// The newest write that a read has returned.
     found: Option<Stamp>,
+    /// By the value: the stamps of those writes that have returned.
+    stamps: Map<String, Stamp>,
     /// Calls under way, by ticket.
     open: Map<u64, Open>,
     /// What was broken.
@@ -30,12 +32,12 @@ pub struct Order {
     pub(super) is_refused: bool,
     /// A call was given up.
     pub(super) is_failed: bool,
-    /// A write was older than one that had returned before it began.
-    pub(super) is_behind: bool,
+    /// A delete was given up: it may have taken effect, and gone.
+    may_be_gone: bool,
 }
 
 /// What was so when the call began.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Open {
     /// The newest write that had returned.
     acknowledged: Option<Stamp>,
@@ -43,8 +45,8 @@ struct Open {
     deleted: Option<Stamp>,
     /// The newest write that a read had returned.
     found: Option<Stamp>,
-    /// True if the call deletes.
-    deletes: bool,
+    /// What the call writes to the key, if it writes.
+    write: Option<Value>,
 }
 
 impl fmt::Debug for Order {
@@ -94,12 +96,18 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Order {
         let Some(ticket) = ticket_of(call) else {
             return;
         };
-        let deletes = matches!(call, Call::Write { writes, .. } if writes.iter().any(|(_, value)| value.is_none()));
+        let write = match call {
+            Call::Write { writes, .. } => {
+                let ours = writes.iter().find(|(key, _)| key == KEY);
+                ours.map(|(_, value)| value.clone())
+            }
+            Call::Read { .. } | Call::Transact { .. } | Call::Suspect { .. } => None,
+        };
         let open = Open {
             acknowledged: self.acknowledged,
             deleted: self.deleted,
             found: self.found,
-            deletes,
+            write,
         };
         self.open.insert(ticket, open);
     }
@@ -113,20 +121,30 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Order {
         match event {
             Event::Wrote { token, .. } => {
                 let stamp = token.of(KEY).stamp;
-                self.is_behind |= stamp < open.acknowledged;
                 self.breaches.note(stamp < open.acknowledged, NEWER_WINS);
                 self.acknowledged = self.acknowledged.max(stamp);
-                if open.deletes {
-                    self.deleted = self.deleted.max(stamp);
+                match (open.write, stamp) {
+                    (Some(Some(value)), Some(stamp)) => {
+                        self.stamps.insert(value, stamp);
+                    }
+                    (Some(None), _) => self.deleted = self.deleted.max(stamp),
+                    (Some(Some(_)), None) | (None, _) => {}
                 }
             }
             Event::Read { values, token, .. } => {
-                let stamp = token.of(KEY).stamp;
+                // Of a write that has returned, what its coordinator said; of another, what the reader says.
+                let known = values
+                    .first()
+                    .and_then(|value| self.stamps.get(value))
+                    .copied();
+                let stamp = known.or(token.of(KEY).stamp);
                 self.is_found |= !values.is_empty();
                 self.is_found_early |= self.acknowledged < stamp;
                 // A tombstone that went leaves nothing, which is what it says.
                 let says_nothing = |newest: Option<Stamp>| {
-                    stamp.is_none() && newest.is_some() && newest <= open.deleted
+                    stamp.is_none()
+                        && newest.is_some()
+                        && (self.may_be_gone || newest <= open.deleted)
                 };
                 let is_older = |newest: Option<Stamp>| stamp < newest && !says_nothing(newest);
                 self.breaches.note(is_older(open.acknowledged), REGULAR);
@@ -137,7 +155,10 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Order {
             }
             Event::Transacted { .. } => {}
             Event::Refused { .. } => self.is_refused = true,
-            Event::Failed { .. } => self.is_failed = true,
+            Event::Failed { .. } => {
+                self.is_failed = true;
+                self.may_be_gone |= open.write == Some(None);
+            }
         }
     }
 }

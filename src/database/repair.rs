@@ -11,46 +11,40 @@ use crate::data::NodeSet;
 use crate::machine::{NodeId, Outbox, State};
 use crate::merkle::Hasher;
 use crate::merkle::keyed::{Keyed, Place, Places, Shape};
+use crate::ring::murmur3;
 
 /// How many messages one message is answered with at most. What is left is found when the two compare again.
 const ANSWERS_MAX: usize = 64;
 
-/// A fast hash of 64 bits, FNV-1a. Replicas do not lie, so it need not be hard to find two things that hash
+/// Murmur3, as keys are placed by. Replicas do not lie, so it need not be hard to find two things that hash
 /// alike; that two cells of one key do by chance has a probability of 2⁻⁶⁴.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Fnv;
+struct Murmur;
 
-impl Fnv {
-    fn of(parts: &[&[u8]]) -> u64 {
-        let bytes = parts.iter().flat_map(|part| part.iter());
-        let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        // FNV leaves the upper bits of short input nearly as they were, and places begin with those.
-        let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        mixed ^ (mixed >> 33)
-    }
-}
-
-impl Hasher for Fnv {
+impl Hasher for Murmur {
     type Digest = u64;
 
     fn empty(&self) -> u64 {
-        Self::of(&[])
+        murmur3(&[]).0
     }
 
     fn leaf(&self, bytes: &[u8]) -> u64 {
-        Self::of(&[&[0], bytes])
+        let mut leaf = alloc::vec![0];
+        leaf.extend(bytes);
+        murmur3(&leaf).0
     }
 
     fn node(&self, left: &u64, right: &u64) -> u64 {
-        Self::of(&[&[1], &left.to_be_bytes(), &right.to_be_bytes()])
+        let mut node = alloc::vec![1];
+        node.extend(left.to_be_bytes());
+        node.extend(right.to_be_bytes());
+        murmur3(&node).0
     }
 }
 
-impl Places for Fnv {
+impl Places for Murmur {
     fn position(&self, key: &str) -> u64 {
-        Self::of(&[key.as_bytes()])
+        murmur3(key.as_bytes()).0
     }
 }
 
@@ -75,13 +69,13 @@ fn digest(key: &str, cell: &Cell) -> u64 {
             }
         }
     }
-    Fnv.leaf(&bytes)
+    Murmur.leaf(&bytes)
 }
 
 /// The digest of some cells, by key.
 pub(super) fn digest_of<'a>(cells: impl Iterator<Item = (&'a Key, &'a Cell)>) -> u64 {
-    cells.fold(Fnv.empty(), |all, (key, cell)| {
-        Fnv.node(&all, &digest(key, cell))
+    cells.fold(Murmur.empty(), |all, (key, cell)| {
+        Murmur.node(&all, &digest(key, cell))
     })
 }
 
@@ -109,7 +103,7 @@ impl Database {
         let shared = (state.durable.table.cells.iter())
             .filter(|(key, _)| both.is_subset(self.placement.replicas(key)))
             .map(|(key, cell)| (key.clone(), digest(key, cell)));
-        Keyed::of(&Fnv, shape, shared)
+        Keyed::of(&Murmur, shape, shared)
     }
 
     /// It is time to compare with this one.
@@ -119,7 +113,7 @@ impl Database {
         };
         out.arm(Timer::Compare(peer));
         let place = Place::ROOT;
-        let digest = self.tree(state, peer, shape).digest(&Fnv, shape, place);
+        let digest = self.tree(state, peer, shape).digest(&Murmur, shape, place);
         out.send(peer, Message::Compare { place, digest });
     }
 
@@ -136,11 +130,11 @@ impl Database {
             return;
         };
         let tree = self.tree(state, from, shape);
-        if tree.digest(&Fnv, shape, place) == digest {
+        if tree.digest(&Murmur, shape, place) == digest {
             return; // The same here and there.
         }
         if tree.branches(shape, place) {
-            let digests = tree.children(&Fnv, shape, place);
+            let digests = tree.children(&Murmur, shape, place);
             out.send(from, Message::Children { place, digests });
         } else {
             self.send_bucket(state, from, place, &tree, shape, out);
@@ -164,7 +158,7 @@ impl Database {
             self.send_bucket(state, from, place, &tree, shape, out);
             return;
         }
-        let mine = tree.children(&Fnv, shape, place);
+        let mine = tree.children(&Murmur, shape, place);
         let below = place.children(shape).zip(mine.into_iter().zip(digests));
         for (place, (digest, theirs)) in below {
             if digest != *theirs {

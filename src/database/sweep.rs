@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::repair::digest_of;
 use super::{Cell, Database, Key, Message, Stamp, Timer};
-use crate::data::NodeSet;
+use crate::data::{Map, NodeSet};
 use crate::machine::{NodeId, Outbox, State};
 
 /// How a replica is fenced, for the keys of one group.
@@ -35,18 +35,21 @@ pub struct Sweep {
 }
 
 impl Database {
-    /// It is time to collect: the group is to be fenced up to its newest tombstone.
+    /// It is time to collect: each group is to be fenced up to what was its newest tombstone the last time.
     pub(super) fn collect(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
         out.arm(Timer::Collect);
-        let mut newest: alloc::collections::BTreeMap<NodeSet, Stamp> = Default::default();
+        let mut newest: Map<NodeSet, Stamp> = Map::new();
         for (key, cell) in &state.durable.table.cells {
             if let Some(stamp) = cell.stamp().filter(|_| cell.is_tombstone()) {
-                let upto = newest.entry(self.placement.replicas(key)).or_insert(stamp);
+                let upto = newest.entry_or_insert_with(self.placement.replicas(key), || stamp);
                 *upto = stamp.max(*upto);
             }
         }
-        for (group, upto) in newest {
-            self.sweep(state, group, upto, out);
+        let aged = core::mem::replace(&mut state.volatile.aged, newest);
+        for (group, upto) in &aged {
+            if state.volatile.aged.contains_key(group) {
+                self.sweep(state, *group, *upto, out);
+            }
         }
     }
 

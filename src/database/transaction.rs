@@ -488,14 +488,15 @@ impl Database {
         ballot: Stamp,
         promised: Stamp,
     ) {
+        let Some(transaction) = transaction(state, number).filter(|it| it.ballot == ballot) else {
+            return; // An earlier ballot, or all is over.
+        };
+        match transaction.phase {
+            Phase::Prepare { .. } | Phase::Propose { .. } => transaction.is_outbid = true,
+            Phase::Commit { .. } => return, // It was chosen all the same.
+        }
         // So that the next one is not too early.
         state.durable.time = state.durable.time.max(promised.time);
-        if let Some(transaction) = transaction(state, number).filter(|it| it.ballot == ballot) {
-            match transaction.phase {
-                Phase::Prepare { .. } | Phase::Propose { .. } => transaction.is_outbid = true,
-                Phase::Commit { .. } => {} // It was chosen all the same.
-            }
-        }
     }
 
     /// The alarm rings: what was outbid bids again, what was lost is asked again.

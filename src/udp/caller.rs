@@ -118,7 +118,8 @@ impl Policy {
             | Protocol::CapAp
             | Protocol::Gossip
             | Protocol::Causal
-            | Protocol::Membership => Memory::None,
+            | Protocol::Membership
+            | Protocol::Database => Memory::None,
         };
         let half_ms = u64::try_from(timeout.as_millis() / 2).unwrap_or(u64::MAX);
         // What must not be sent twice has one attempt, and all the time there is.

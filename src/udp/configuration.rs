@@ -39,6 +39,7 @@ use super::served::{Served, pbft};
 use super::std;
 use crate::causal::Causal;
 use crate::data::NodeSet;
+use crate::database::Database;
 use crate::gossip::{self, Gossip};
 use crate::machine::NodeId;
 use crate::membership::Membership;
@@ -73,6 +74,8 @@ pub enum Protocol {
     Causal,
     /// Membership, and a service that one of the members runs.
     Membership,
+    /// The database.
+    Database,
 }
 
 impl Protocol {
@@ -87,6 +90,7 @@ impl Protocol {
         Self::Gossip,
         Self::Causal,
         Self::Membership,
+        Self::Database,
     ];
 
     /// The protocol of this name.
@@ -113,6 +117,7 @@ impl Protocol {
             Self::Gossip => Gossip::NAME,
             Self::Causal => Causal::NAME,
             Self::Membership => Membership::NAME,
+            Self::Database => Database::NAME,
         }
     }
 
@@ -124,7 +129,8 @@ impl Protocol {
             | Self::Store
             | Self::CapCp
             | Self::CapAp
-            | Self::Causal => 1..=64,
+            | Self::Causal
+            | Self::Database => 1..=64,
             Self::Gossip => 1..=gossip::MEMBERS_MAX,
             Self::Pbft => pbft::MEMBERS_MIN..=pbft::MEMBERS_MAX,
             // One that may run the service, the authority, and the resource.
@@ -514,7 +520,8 @@ impl Settings {
             | Protocol::CapAp
             | Protocol::Gossip
             | Protocol::Causal
-            | Protocol::Membership => {
+            | Protocol::Membership
+            | Protocol::Database => {
                 if !spares.is_empty() {
                     return Err(ConfigurationError::NoSpares(protocol.name()));
                 }

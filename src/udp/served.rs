@@ -13,6 +13,7 @@ use super::keys::KeyRing;
 use crate::cap::Cap;
 use crate::causal::Causal;
 use crate::clock::Vector;
+use crate::database::Database;
 use crate::gossip::Gossip;
 use crate::machine::{Machine, NodeId, State};
 use crate::membership::Membership;
@@ -23,6 +24,7 @@ use crate::store::Store;
 
 mod cap;
 mod causal;
+mod database;
 mod gossip;
 mod membership;
 pub mod pbft;
@@ -199,6 +201,7 @@ pub fn with<D: ForServed>(protocol: Protocol, deed: D) -> D::Output {
         Protocol::Gossip => deed.with::<Gossip>(),
         Protocol::Causal => deed.with::<Causal>(),
         Protocol::Membership => deed.with::<Membership>(),
+        Protocol::Database => deed.with::<Database>(),
     }
 }
 

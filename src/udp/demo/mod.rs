@@ -30,6 +30,7 @@ use std::{env, fs, process, thread};
 mod cap;
 mod causal;
 mod chaos;
+mod database;
 mod gossip;
 mod membership;
 mod pbft;
@@ -175,6 +176,7 @@ pub fn demo(show: Show, executable: &Path) -> Result<(), DemoError> {
             Protocol::Gossip => gossip::show(&mut stage(protocol, root)?),
             Protocol::Causal => causal::show(&mut stage(protocol, root)?),
             Protocol::Membership => membership::show(&mut stage(protocol, root)?),
+            Protocol::Database => database::show(&mut stage(protocol, root)?),
         },
     };
     // Someone who interrupts at the terminal interrupts the members too: that is what then failed.
@@ -200,6 +202,8 @@ fn members_of(protocol: Protocol) -> u64 {
         Protocol::Pbft => 4,
         // Five that may run the service, the authority and the resource.
         Protocol::Membership => 7,
+        // More than a key has replicas.
+        Protocol::Database => 5,
     }
 }
 

@@ -28,7 +28,8 @@ impl Served for Cap {
             | Protocol::Store
             | Protocol::Gossip
             | Protocol::Causal
-            | Protocol::Membership => Setting::CP,
+            | Protocol::Membership
+            | Protocol::Database => Setting::CP,
         };
         (cluster.quorums.members(), setting)
     }
