@@ -175,7 +175,7 @@ impl ForServed for Gather<'_> {
 
     fn with<M: Served>(mut self) -> Result<(), String> {
         let booted = self.recording.header.booted_at_us;
-        while let Some(entry) = (self.recording.next::<M>()).map_err(|error| error.to_string())? {
+        while let Some(entry) = (self.recording.entry::<M>()).map_err(|error| error.to_string())? {
             let (at_us, ticket, what) = match entry {
                 Entry::Asks {
                     at_us,

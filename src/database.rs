@@ -428,7 +428,7 @@ impl Machine for Database {
             }
             Message::Written { operation } => self.on_written(state, from, operation, out),
             Message::TooOld { operation, fence } => {
-                self.on_too_old(state, from, operation, fence, out);
+                Self::on_too_old(state, from, operation, fence, out);
             }
             Message::Read { operation, key } => self.on_read(state, from, operation, &key, out),
             Message::Data {
@@ -473,7 +473,7 @@ impl Machine for Database {
                 promised,
             } => {
                 if operation.incarnation == state.durable.incarnation {
-                    self.on_outbid(state, operation.number, ballot, promised);
+                    Self::on_outbid(state, operation.number, ballot, promised);
                 }
             }
             Message::Commit {
@@ -512,7 +512,7 @@ impl Machine for Database {
         match timer {
             Timer::Retry(number) => self.retry(state, number, out),
             Timer::Deliver => self.deliver_hints(state, out),
-            Timer::Expire => self.expire_hints(state, out),
+            Timer::Expire => Self::expire_hints(state, out),
             Timer::Compare(peer) => self.compare(state, peer, out),
             Timer::Collect => self.collect(state, out),
         }
@@ -521,7 +521,7 @@ impl Machine for Database {
     fn delay(&self, timer: &Timer) -> Range<Duration> {
         match timer {
             Timer::Retry(_) => Duration::from_millis(100)..Duration::from_millis(200),
-            Timer::Deliver => Duration::from_millis(500)..Duration::from_millis(1000),
+            Timer::Deliver => Duration::from_millis(500)..Duration::from_secs(1),
             // Three hours, as Cassandra's max_hint_window.
             Timer::Expire => Duration::from_secs(10_800)..Duration::from_secs(10_860),
             Timer::Compare(_) => Duration::from_secs(1)..Duration::from_secs(2),

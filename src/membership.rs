@@ -172,7 +172,7 @@ impl Machine for Membership {
             Call::Members { ticket } => {
                 let call = swim::Call::Members { ticket };
                 self.act_swim(state, out, |swim, state, out| {
-                    swim.on_call(state, call, out)
+                    swim.on_call(state, call, out);
                 });
             }
             Call::Write { ticket, value } => {

@@ -61,7 +61,7 @@ impl Database {
             writes: cells,
             stored,
         };
-        self.begin(state, ticket, level, task, out);
+        Self::begin(state, ticket, level, task, out);
         if !self.end_write(state, operation.number, out) {
             self.ask(state, operation.number, out);
         }
@@ -92,7 +92,7 @@ impl Database {
             cell: Cell::Nothing,
             swept: None,
         };
-        self.begin(state, ticket, level, task, out);
+        Self::begin(state, ticket, level, task, out);
         if let Some((cell, swept)) = own {
             // A replica's own copy is the first answer; no message is needed for it.
             self.on_data(state, self.me, number, &cell, swept, out);
@@ -173,7 +173,6 @@ impl Database {
     }
 
     fn begin(
-        &self,
         state: &mut State<Self>,
         ticket: u64,
         level: Level,
@@ -194,13 +193,12 @@ impl Database {
 
     /// The same, for a transaction.
     pub(super) fn begin_task(
-        &self,
         state: &mut State<Self>,
         ticket: u64,
         task: Task,
         out: &mut Outbox<Self>,
     ) {
-        self.begin(state, ticket, Level::Quorum, task, out);
+        Self::begin(state, ticket, Level::Quorum, task, out);
     }
 
     /// A coordinator hears from a replica that its disk has the write.
@@ -211,7 +209,7 @@ impl Database {
         operation: Operation,
         out: &mut Outbox<Self>,
     ) {
-        self.forget_for(state, operation, from, out);
+        Self::forget_for(state, operation, from, out);
         if operation.incarnation != state.durable.incarnation {
             return; // An operation from before a restart: it will not return.
         }
@@ -235,7 +233,6 @@ impl Database {
 
     /// A replica's fence is later than what it was to have.
     pub(super) fn on_too_old(
-        &self,
         state: &mut State<Self>,
         from: NodeId,
         operation: Operation,
@@ -244,14 +241,14 @@ impl Database {
     ) {
         // So that the next write is not.
         state.durable.time = state.durable.time.max(fence.time);
-        self.forget_for(state, operation, from, out);
+        Self::forget_for(state, operation, from, out);
         if operation.incarnation != state.durable.incarnation {
             return;
         }
         let pending = state.volatile.pending.get(&operation.number);
         match pending.map(|pending| &pending.task) {
             Some(Task::Write { .. }) => {
-                self.fail(state, operation.number, Failure::TooOld, out);
+                Self::fail(state, operation.number, Failure::TooOld, out);
             }
             // Anti-entropy will bring it what it lacks.
             Some(Task::Repair { .. } | Task::Transact(_) | Task::Read { .. }) | None => {}
@@ -282,7 +279,7 @@ impl Database {
             token.saw(key, cell);
         }
         let ticket = pending.ticket;
-        self.end(state, number, out);
+        Self::end(state, number, out);
         out.tell(Event::Wrote { ticket, token });
         true
     }
@@ -397,7 +394,7 @@ impl Database {
         let (ticket, values) = (pending.ticket, cell.values());
         // What is written here from now on comes after what was read here.
         state.durable.time = state.durable.time.max(token.time);
-        self.end(state, number, out);
+        Self::end(state, number, out);
         out.tell(Event::Read {
             ticket,
             values,
@@ -407,14 +404,13 @@ impl Database {
     }
 
     /// The operation is over.
-    pub(super) fn end(&self, state: &mut State<Self>, number: u64, out: &mut Outbox<Self>) {
+    pub(super) fn end(state: &mut State<Self>, number: u64, out: &mut Outbox<Self>) {
         out.disarm(Timer::Retry(number));
         state.volatile.pending.remove(&number);
     }
 
     /// The operation is given up.
     pub(super) fn fail(
-        &self,
         state: &mut State<Self>,
         number: u64,
         failure: Failure,
@@ -424,7 +420,7 @@ impl Database {
             return;
         };
         let ticket = pending.ticket;
-        self.end(state, number, out);
+        Self::end(state, number, out);
         out.tell(Event::Failed { ticket, failure });
     }
 
@@ -440,7 +436,7 @@ impl Database {
         };
         if let Some(patience) = self.patience {
             if pending.repeated >= patience {
-                return self.fail(state, number, Failure::TimedOut, out);
+                return Self::fail(state, number, Failure::TimedOut, out);
             }
             pending.repeated += 1;
         }

@@ -72,7 +72,6 @@ impl Database {
 
     /// This replica has the write, or will not take it: either way it needs no hint.
     pub(super) fn forget_for(
-        &self,
         state: &mut State<Self>,
         operation: Operation,
         replica: NodeId,
@@ -84,12 +83,12 @@ impl Database {
         hint.missing.remove(replica);
         if hint.missing.is_empty() {
             state.durable.hints.remove(&operation);
-            self.rest(state, out);
+            Self::rest(state, out);
         }
     }
 
     /// Without hints there is nothing to deliver, and nothing whose time could end.
-    fn rest(&self, state: &State<Self>, out: &mut Outbox<Self>) {
+    fn rest(state: &State<Self>, out: &mut Outbox<Self>) {
         let hints = &state.durable.hints;
         if hints.is_empty() {
             out.disarm(Timer::Deliver);
@@ -112,9 +111,9 @@ impl Database {
     }
 
     /// The time of all hints is over.
-    pub(super) fn expire_hints(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
+    pub(super) fn expire_hints(state: &mut State<Self>, out: &mut Outbox<Self>) {
         state.durable.hints.retain(|_, hint| hint.is_batch());
-        self.rest(state, out);
+        Self::rest(state, out);
     }
 
     /// After a boot: alarms for what is to be done whether or not anybody calls.

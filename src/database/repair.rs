@@ -137,7 +137,7 @@ impl Database {
             let digests = tree.children(&Murmur, shape, place);
             out.send(from, Message::Children { place, digests });
         } else {
-            self.send_bucket(state, from, place, &tree, shape, out);
+            Self::send_bucket(state, from, place, &tree, shape, out);
         }
     }
 
@@ -155,7 +155,7 @@ impl Database {
         };
         let tree = self.tree(state, from, shape);
         if !tree.branches(shape, place) {
-            self.send_bucket(state, from, place, &tree, shape, out);
+            Self::send_bucket(state, from, place, &tree, shape, out);
             return;
         }
         let mine = tree.children(&Murmur, shape, place);
@@ -169,7 +169,6 @@ impl Database {
 
     /// All that is in a bucket, for all that the other one has there.
     fn send_bucket(
-        &self,
         state: &State<Self>,
         to: NodeId,
         place: Place,
@@ -223,7 +222,7 @@ impl Database {
         };
         for (key, cell) in cells.iter().filter(|(key, _)| shared(key)) {
             if !self.is_swept(state, key, cell) {
-                self.keep(state, key, cell);
+                Self::keep(state, key, cell);
             }
         }
         match reply {

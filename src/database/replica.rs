@@ -48,7 +48,7 @@ impl Database {
         }
         for ((key, cell), fate) in mine.into_iter().zip(fates) {
             if fate == Fate::Taken {
-                self.keep(state, key, cell);
+                Self::keep(state, key, cell);
             }
         }
         // This leaves the node when the disk has it, and no sooner: see `Sealed`.
@@ -90,16 +90,16 @@ impl Database {
     /// What this coordinator is itself a replica of. Its own stamps are later than its fences.
     pub(super) fn keep_own(&self, state: &mut State<Self>, writes: &[(Key, Cell)]) {
         for (key, cell) in writes.iter().filter(|(key, _)| self.is_replica(key)) {
-            self.keep(state, key, cell);
+            Self::keep(state, key, cell);
         }
     }
 
     /// Takes over a cell, if it is newer than what is here.
-    pub(super) fn keep(&self, state: &mut State<Self>, key: &str, cell: &Cell) {
+    pub(super) fn keep(state: &mut State<Self>, key: &str, cell: &Cell) {
         state.durable.table.keep(key, cell);
         if let Some(stamp) = cell.stamp() {
             state.durable.time = state.durable.time.max(stamp.time);
-            self.settle(state, key, stamp);
+            Self::settle(state, key, stamp);
         }
     }
 

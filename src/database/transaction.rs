@@ -114,7 +114,7 @@ impl Database {
             is_outbid: false,
             phase: prepare(),
         };
-        self.begin_task(state, ticket, Task::Transact(transaction), out);
+        Self::begin_task(state, ticket, Task::Transact(transaction), out);
         self.turn(state, number, out);
         Ok(())
     }
@@ -136,14 +136,14 @@ impl Database {
                     let promised = (ballot, accepted, version);
                     self.on_promised(state, self.me, number, promised, out);
                 }
-                Err(promised) => self.on_outbid(state, number, ballot, promised),
+                Err(promised) => Self::on_outbid(state, number, ballot, promised),
             },
             Phase::Propose { version, .. } => match self.accept(state, &key, ballot, version) {
                 Ok(()) => self.on_accepted(state, self.me, number, ballot, out),
-                Err(promised) => self.on_outbid(state, number, ballot, promised),
+                Err(promised) => Self::on_outbid(state, number, ballot, promised),
             },
             Phase::Commit { version, .. } => {
-                self.keep(state, &key, &Cell::Last(version));
+                Self::keep(state, &key, &Cell::Last(version));
                 self.on_committed(state, self.me, number, ballot, out);
             }
         }
@@ -195,7 +195,7 @@ impl Database {
         state: &mut State<Self>,
         key: &str,
         ballot: Stamp,
-    ) -> Result<(Option<(Stamp, Version)>, Option<Version>), Stamp> {
+    ) -> Result<Promised, Stamp> {
         let promise = self.own_promise(state, key, ballot)?;
         let accepted = promise.accepted.clone();
         Ok((accepted, state.durable.table.cell(key).version().cloned()))
@@ -246,7 +246,7 @@ impl Database {
     }
 
     /// The replica has this, or something newer, of the key: a proposal that is no newer is settled.
-    pub(super) fn settle(&self, state: &mut State<Self>, key: &str, stamp: Stamp) {
+    pub(super) fn settle(state: &mut State<Self>, key: &str, stamp: Stamp) {
         let Some(promise) = state.durable.promises.get(key) else {
             return;
         };
@@ -336,7 +336,7 @@ impl Database {
         // A fence does not keep it out: no replica is swept while a majority has it accepted. Whoever is has
         // had it.
         if !self.is_swept(state, key, &cell) {
-            self.keep(state, key, &cell);
+            Self::keep(state, key, &cell);
         }
         out.send(from, Message::Committed { operation, ballot });
     }
@@ -370,7 +370,7 @@ impl Database {
         if ballot_of(accepted) < ballot_of(&their_accepted) {
             *accepted = their_accepted;
         }
-        if stamp_of(version) < stamp_of(&their_version) {
+        if stamp_of(version.as_ref()) < stamp_of(their_version.as_ref()) {
             *version = their_version;
         }
         if promised.len() >= replicas.majority() {
@@ -391,7 +391,7 @@ impl Database {
         let Some(transaction) = transaction(state, number) else {
             return;
         };
-        let newest = stamp_of(&version);
+        let newest = stamp_of(version.as_ref());
         let unfinished = accepted
             .map(|(_, version)| version)
             .filter(|it| newest < Some(it.stamp));
@@ -401,17 +401,17 @@ impl Database {
         }
         if transaction.proposed.is_some() && transaction.proposed == newest {
             // Somebody else has finished what this one began.
-            return self.decide(state, number, Outcome::Applied, out);
+            return Self::decide(state, number, Outcome::Applied, out);
         }
         if transaction.proposed.is_some() && transaction.proposed < newest {
             // It may have been chosen, and overwritten: nobody can tell any more.
-            return self.fail(state, number, Failure::TimedOut, out);
+            return Self::fail(state, number, Failure::TimedOut, out);
         }
         let found = version.and_then(|version| version.value);
         match &transaction.change {
-            None => self.decide(state, number, Outcome::Found(found), out),
+            None => Self::decide(state, number, Outcome::Found(found), out),
             Some(change) if change.expected != found => {
-                self.decide(state, number, Outcome::Unexpected(found), out);
+                Self::decide(state, number, Outcome::Unexpected(found), out);
             }
             Some(change) => {
                 let version = Version {
@@ -473,7 +473,7 @@ impl Database {
             return;
         }
         if transaction.proposed == Some(version.stamp) {
-            self.decide(state, number, Outcome::Applied, out);
+            Self::decide(state, number, Outcome::Applied, out);
         } else {
             // That was another's. Now for what was asked.
             self.bid(state, number, out);
@@ -481,13 +481,7 @@ impl Database {
     }
 
     /// A replica has promised a later ballot.
-    pub(super) fn on_outbid(
-        &self,
-        state: &mut State<Self>,
-        number: u64,
-        ballot: Stamp,
-        promised: Stamp,
-    ) {
+    pub(super) fn on_outbid(state: &mut State<Self>, number: u64, ballot: Stamp, promised: Stamp) {
         let Some(transaction) = transaction(state, number).filter(|it| it.ballot == ballot) else {
             return; // An earlier ballot, or all is over.
         };
@@ -510,7 +504,7 @@ impl Database {
     /// A new ballot.
     fn bid(&self, state: &mut State<Self>, number: u64, out: &mut Outbox<Self>) {
         let Ok(ballot) = self.mint(state, 0, HybridTime::default()) else {
-            return self.fail(state, number, Failure::TimedOut, out);
+            return Self::fail(state, number, Failure::TimedOut, out);
         };
         if let Some(transaction) = transaction(state, number) {
             transaction.ballot = ballot;
@@ -520,18 +514,12 @@ impl Database {
         }
     }
 
-    fn decide(
-        &self,
-        state: &mut State<Self>,
-        number: u64,
-        outcome: Outcome,
-        out: &mut Outbox<Self>,
-    ) {
+    fn decide(state: &mut State<Self>, number: u64, outcome: Outcome, out: &mut Outbox<Self>) {
         let Some(pending) = state.volatile.pending.get(&number) else {
             return;
         };
         let ticket = pending.ticket;
-        self.end(state, number, out);
+        Self::end(state, number, out);
         out.tell(Event::Transacted { ticket, outcome });
     }
 }
@@ -543,8 +531,11 @@ fn transaction(state: &mut State<Database>, number: u64) -> Option<&mut Transact
     }
 }
 
-fn stamp_of(version: &Option<Version>) -> Option<Stamp> {
-    version.as_ref().map(|version| version.stamp)
+/// What a replica accepted, and what it has.
+type Promised = (Option<(Stamp, Version)>, Option<Version>);
+
+fn stamp_of(version: Option<&Version>) -> Option<Stamp> {
+    version.map(|version| version.stamp)
 }
 
 fn prepare() -> Phase {

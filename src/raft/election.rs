@@ -48,7 +48,10 @@ impl Raft {
         last: Position,
         out: &mut Outbox<Self>,
     ) {
-        if self.is_stale(state, from, term, out) {
+        // Who asks is of the term before. If this node is of a later one, that is to be told: else the
+        // one with the longer log never asks for a term that the one with the later term could grant,
+        // and neither ever leads.
+        if self.is_stale(state, from, before(term), out) {
             return;
         }
         let led = match &state.volatile.role {
@@ -189,6 +192,10 @@ impl Raft {
             self.become_follower(state, None, out);
         }
     }
+}
+
+fn before(term: Term) -> Term {
+    Term(term.0.saturating_sub(1))
 }
 
 fn next(term: Term) -> Term {

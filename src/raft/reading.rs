@@ -46,12 +46,12 @@ impl Raft {
         // Steps 2 and 3: a round of heartbeats that begins after the read.
         leader.round = leader.round.saturating_add(1);
         leader.confirmed = NodeSet::from_iter([self.me]);
-        self.answer_reads(state, out);
+        Self::answer_reads(state, out);
         self.heartbeat(state, out);
     }
 
     /// Thesis §6.4, steps 4 and 5: answers the reads that are confirmed and whose index is applied.
-    pub(super) fn answer_reads(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
+    pub(super) fn answer_reads(state: &mut State<Self>, out: &mut Outbox<Self>) {
         let commit = state.volatile.commit;
         let store = &state.volatile.store;
         let Role::Leader(leader) = &mut state.volatile.role else {

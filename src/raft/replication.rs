@@ -287,7 +287,7 @@ impl Raft {
         }
         self.hear(state, from, round);
         self.advance_commit(state, out);
-        self.answer_reads(state, out);
+        Self::answer_reads(state, out);
         if news && matching < last {
             self.send_entries(state, from, out);
         }
@@ -345,7 +345,7 @@ impl Raft {
             progress.in_flight.clear();
         }
         self.hear(state, from, round);
-        self.answer_reads(state, out);
+        Self::answer_reads(state, out);
         if current {
             self.send_entries(state, from, out);
         }

@@ -298,7 +298,7 @@ impl Raft {
                 },
             );
         }
-        let answer = match self.receive(&mut state.volatile, part) {
+        let answer = match Self::receive(&mut state.volatile, part) {
             Ok(snapshot) => {
                 self.install(state, snapshot, out);
                 Message::Appended {
@@ -319,7 +319,7 @@ impl Raft {
 
     /// Adds a part to those of the same snapshot, if it is the next one: gives all of it, or how much
     /// of it is there.
-    fn receive(&self, volatile: &mut Volatile, part: Part) -> Result<Snapshot, u64> {
+    fn receive(volatile: &mut Volatile, part: Part) -> Result<Snapshot, u64> {
         let other = |receiving: &Receiving| receiving.snapshot.position != part.position;
         // A part of the same one that comes again, be it the first, takes nothing away: what a snapshot
         // of one position is made of, and in which order, is the same whoever sends it.
@@ -396,7 +396,7 @@ impl Raft {
         // part of another leader's has more. That is where to go on.
         let moves = this && offset != sending.offset && sending.seek(offset, pieces_max, bytes_max);
         self.hear(state, from, round);
-        self.answer_reads(state, out);
+        Self::answer_reads(state, out);
         if moves {
             self.send_snapshot(state, from, out);
         }

@@ -25,6 +25,7 @@
 //!
 //! A member with an address for `clients` listens there on TCP, and speaks RESP: see [`super::front`].
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -80,7 +81,7 @@ pub enum Protocol {
 
 impl Protocol {
     /// All of them, that of who does not say first.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Register,
         Self::Raft,
         Self::Pbft,
@@ -305,7 +306,7 @@ pub enum ConfigurationError {
         /// The file.
         path: PathBuf,
         /// The public key of what is in it.
-        public: PublicKey,
+        public: Box<PublicKey>,
     },
     /// The protocol needs members with numbers from 0 on, and nobody has this one.
     NotConsecutive(NodeId),

@@ -311,14 +311,12 @@ impl<M: Machine> Flush<M> for Writer<M> {
         let Some(ticket) = self.gate.admit(sealed, durable, is_long)? else {
             return Ok(());
         };
-        match self.tickets.as_ref().map(|tickets| tickets.send(ticket)) {
-            Some(Ok(())) => Ok(()),
-            Some(Err(_)) | None => {
-                // It told why before it ended.
-                self.finished()?;
-                Err(self.failed("has ended"))
-            }
+        if let Some(Ok(())) = self.tickets.as_ref().map(|tickets| tickets.send(ticket)) {
+            return Ok(());
         }
+        // It told why before it ended.
+        self.finished()?;
+        Err(self.failed("has ended"))
     }
 
     fn finished(&mut self) -> Result<Vec<Output<M>>, JournalError> {

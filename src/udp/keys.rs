@@ -153,9 +153,12 @@ impl SecretKey {
             use std::os::unix::fs::OpenOptionsExt as _;
             options.mode(0o600);
         }
-        let unwritable = |error: io::Error| match error.kind() {
-            io::ErrorKind::AlreadyExists => KeyError::Exists(path.into()),
-            _ => KeyError::Unwritable(path.into(), error),
+        let unwritable = |error: io::Error| {
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                KeyError::Exists(path.into())
+            } else {
+                KeyError::Unwritable(path.into(), error)
+            }
         };
         let mut file = options.open(path).map_err(unwritable)?;
         let digits = Zeroizing::new(hex::encode(self.0.as_bytes()));

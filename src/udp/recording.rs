@@ -274,7 +274,7 @@ impl Recording {
     /// # Errors
     ///
     /// If it cannot be read, or is damaged.
-    pub fn next<M: Machine>(&mut self) -> Result<Option<Entry<M>>, RecordingError> {
+    pub fn entry<M: Machine>(&mut self) -> Result<Option<Entry<M>>, RecordingError> {
         let entry = frame(&mut self.from, self.frames)?;
         self.frames += 1;
         Ok(entry)
@@ -404,7 +404,7 @@ pub fn replay<M: Machine>(
     recording: &mut Recording,
 ) -> Result<Replayed<M>, RecordingError> {
     let mut unsaid = VecDeque::new();
-    let Some(Entry::Boots(durable)) = recording.next::<M>()? else {
+    let Some(Entry::Boots(durable)) = recording.entry::<M>()? else {
         return Err(RecordingError::Damaged {
             number: 1,
             how: "it is no boot",
@@ -412,7 +412,7 @@ pub fn replay<M: Machine>(
     };
     let mut state = take_step(machine::boot(machine, durable), &mut unsaid);
     let (mut steps, mut outputs) = (0, 0);
-    while let Some(entry) = recording.next::<M>()? {
+    while let Some(entry) = recording.entry::<M>()? {
         match entry {
             Entry::Hears { inputs, .. } => {
                 for input in inputs {

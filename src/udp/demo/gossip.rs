@@ -116,7 +116,12 @@ fn count(stage: &Stage<'_>, node: NodeId, side: &str) -> Result<(), DemoError> {
     words.extend(keys.iter().map(String::as_str));
     let values = match stage.ask(node, &words)? {
         Value::Array(values) => values,
-        other => alloc::vec![other],
+        one @ (Value::Simple(_)
+        | Value::Error(_)
+        | Value::Number(_)
+        | Value::Bulk(_)
+        | Value::Nil
+        | Value::Map(_)) => alloc::vec![one],
     };
     let there = values.iter().filter(|value| shown(value) == side);
     match there.count() {

@@ -15,7 +15,7 @@ pub(super) fn exists(path: &Path) -> Result<bool, Problem> {
 /// A directory with a journal's file, and a lock.
 #[derive(Debug)]
 pub struct Directory {
-    directory: PathBuf,
+    root: PathBuf,
     path: PathBuf,
     file: Option<File>,
     _lock: Lock,
@@ -24,7 +24,7 @@ pub struct Directory {
 impl Directory {
     pub(super) fn lock(directory: &Path) -> Result<Self, Problem> {
         Ok(Self {
-            directory: directory.into(),
+            root: directory.into(),
             path: directory.join("journal"),
             file: None,
             _lock: lock(directory)?,
@@ -66,13 +66,13 @@ impl Storage for Directory {
     }
 
     fn replace(&mut self, content: &[u8], length: u64) -> io::Result<()> {
-        let beside = self.directory.join("journal.new");
+        let beside = self.root.join("journal.new");
         let mut file = File::create(&beside)?;
         file.write_all(content)?;
         write_zeros(&mut file, length.saturating_sub(content.len() as u64))?;
         file.sync_all()?;
         fs::rename(&beside, &self.path)?;
-        File::open(&self.directory)?.sync_all()?;
+        File::open(&self.root)?.sync_all()?;
         self.file = Some(file);
         Ok(())
     }

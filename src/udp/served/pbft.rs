@@ -7,6 +7,7 @@
 //!
 //! A session is of the member that it was begun at: elsewhere it is another client's.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -145,7 +146,7 @@ impl Served for Pbft<KeyRing> {
             return Err(ConfigurationError::WrongKey {
                 node: place.node,
                 path: path.clone(),
-                public,
+                public: Box::new(public),
             });
         }
         let public = cluster.public_keys.clone();

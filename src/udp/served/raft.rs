@@ -144,9 +144,8 @@ impl Served for Raft {
             Event::Refused { refusal, .. } => {
                 return match refusal {
                     Refusal::NotLeader => Answer::NotLeader(leader(state)),
-                    Refusal::Busy => Answer::Busy,
                     Refusal::NoReads => Answer::Refused("reads go through the log here".into()),
-                    Refusal::HandingOver | Refusal::TermTooYoung => Answer::Busy,
+                    Refusal::Busy | Refusal::HandingOver | Refusal::TermTooYoung => Answer::Busy,
                     Refusal::FixedMembers => Answer::Refused("the members are fixed here".into()),
                     Refusal::ChangeUnderWay => Answer::Refused(
                         "a change of the members is under way: ask again when it is over".into(),
