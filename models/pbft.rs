@@ -77,7 +77,8 @@ struct Setting {
     patience: Patience,
 }
 
-/// Whether a client that waits asks again: what it reads is then ordered.
+/// Whether what a client reads can come to be ordered, if it waits too long: with endless patience there is
+/// no place for it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Patience {
     Little,

@@ -281,7 +281,7 @@ impl<M: Served> Simulation<M> {
 /// True if the protocol can add to numbers.
 fn can_add(protocol: Protocol) -> bool {
     match protocol {
-        Protocol::Raft => true,
+        Protocol::Raft | Protocol::Pbft => true,
         Protocol::Register
         | Protocol::Store
         | Protocol::CapCp

@@ -52,8 +52,10 @@ pub(super) fn clients<M: Twin<Pbft<Symbolic>>>(
     world.recovers_for_clients(EXECUTED, ROUNDS, nobody_waits)
 }
 
-/// The same with a client that reads what need not be ordered, and a traitor that reads nothing there. It asks nothing again: who waits too long
-/// has its read ordered, and that is the other world. So this one is of safety alone.
+/// The same with a client that reads what need not be ordered, and a traitor that reads nothing there.
+/// There are as many places as it has other requests, so that its reads cannot be ordered, however often
+/// it asks for that. So this one is of safety alone: that such a read is ordered in the end is the other
+/// world.
 pub(super) fn readers<M: Twin<Pbft<Symbolic>>>(
     name: &str,
     setting: &Setting,
@@ -66,7 +68,6 @@ pub(super) fn readers<M: Twin<Pbft<Symbolic>>>(
     setting.readings = vec![Reply::Value(None)];
     setting.patience = Patience::Endless;
     asking(name, &setting, &[script], treason, make)
-        .never("ring Retry")
         .sometimes_told("a read returns that was not ordered", |told| {
             told.ghost.has_read()
         })

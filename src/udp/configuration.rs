@@ -11,9 +11,8 @@
 //! write_quorum = 2
 //! reads = "atomic"           # or "regular": faster, and weaker
 //! key = "/etc/quorate/n0"    # pbft: the file of this node's secret, made by `quorate keygen`
-//! public_keys = [            # pbft: what that printed, for each member
-//!     { id = 0, key = "8f40…" },
-//! ]
+//! # pbft: what that printed, for each member:
+//! # public_keys = [{ id = 0, key = "8f40..." }, { id = 1, key = "..." }]
 //! snapshot_entries = 10000   # after how many entries raft compacts its log
 //! spares = []                # members of raft that are none at first: see `quorate client members`
 //! members = [
