@@ -206,7 +206,7 @@ impl Past {
                     Fallback::Never => false,
                     Fallback::Within(at_most) => ticks <= at_most,
                 };
-                let is_fresh = get.need == Need::Cached && ticks <= LIFETIME_TICKS;
+                let is_fresh = get.need == Need::Cached && (0..=LIFETIME_TICKS).contains(&ticks);
                 self.broken.note(!is_fresh && !allowed, BOUND);
                 let then = self.ticks.get(&node);
                 let then = then.and_then(|then| then.get(ticks as usize));

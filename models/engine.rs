@@ -70,7 +70,7 @@ pub use hosts::Hosts;
 use judge::Judge;
 use mirror::Mirrors;
 pub use space::Sizes;
-use space::{Row, Sink, Space};
+use space::{Printed, Row, Sink, Space};
 use spill::Spill;
 use table::Table;
 
@@ -894,7 +894,7 @@ fn retrace(space: &mut Space<'_>, mirrors: &mut Option<Mirrors>, keys: &[u64]) -
     for wanted in keys {
         let offers = space.offers(&path);
         let leads_on = offers.iter().position(|(_, next)| {
-            let known = |(row, print): &(Vec<u32>, u64)| key(space, mirrors, row, *print);
+            let known = |(row, print): &Printed| key(space, mirrors, row, *print);
             next.as_ref().map(known) == Some(*wanted)
         });
         path.push(leads_on.expect("a path that was walked once can be walked again"));

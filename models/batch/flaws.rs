@@ -83,7 +83,7 @@ impl Machine for Flawed {
             items.rotate_right(1);
         }
         state.volatile.queue = items.into_iter().collect();
-        self.say_queue(state, said, out);
+        Self::say_queue(state, said, out);
     }
 
     fn on_message(
@@ -222,13 +222,13 @@ impl Flawed {
             self.right.on_message(state, from, message, out);
         });
         if self.flaw == Flaw::WholeQueue {
-            return self.say_queue(state, said, out);
+            return Self::say_queue(state, said, out);
         }
         self.say(said, out);
     }
 
     /// What is sent is all that waits, as it waits.
-    fn say_queue(&self, state: &mut State<Self>, said: Vec<Output<Self>>, out: &mut Outbox<Self>) {
+    fn say_queue(state: &mut State<Self>, said: Vec<Output<Self>>, out: &mut Outbox<Self>) {
         let queue = &state.volatile.queue;
         let all: Vec<String> = queue.iter().map(|(_, value)| value.clone()).collect();
         for mut output in said {

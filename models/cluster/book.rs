@@ -38,10 +38,9 @@ pub enum Came {
 /// What the answer to a command says.
 pub fn came(command: &Command, answer: Answer) -> Came {
     match answer {
-        Answer::Done => Came::Of(Reply::Done),
+        Answer::Done | Answer::Swapped(true) => Came::Of(Reply::Done),
         Answer::Value(value) => Came::Of(Reply::Value(value)),
         Answer::Number(number) => Came::Of(Reply::Value(Some(number.to_string()))),
-        Answer::Swapped(true) => Came::Of(Reply::Done),
         Answer::Swapped(false) => Came::Of(Reply::Mismatched),
         Answer::NotLeader(_) | Answer::Busy | Answer::Refused(_) | Answer::Unanswered => {
             Came::OfNothing

@@ -114,7 +114,8 @@ impl<M: Served> Simulation<M> {
                 .front()
                 .is_some_and(Command::is_read);
             if reads && self.now < STORM + SPREAD {
-                return self.later(STORM + SPREAD - self.now, Happening::Speaks { client });
+                let rest = (STORM + SPREAD).saturating_sub(self.now);
+                return self.later(rest, Happening::Speaks { client });
             }
         }
         let node = self.clients[client].node;

@@ -166,7 +166,7 @@ impl<M: Served> Simulation<M> {
         let Some(running) = &mut place.running else {
             return;
         };
-        let now = self.now - running.booted;
+        let now = self.now.saturating_sub(running.booted);
         let requests = &mut running.requests;
         let turned = (running.member).turn(now, iter::from_fn(|| requests.pop_front()));
         match turned {
@@ -207,7 +207,7 @@ impl<M: Served> Simulation<M> {
             }
         }
         if let Some(at) = sets {
-            self.later(at - self.now, Happening::Wakes { node, boot });
+            self.later(at.saturating_sub(self.now), Happening::Wakes { node, boot });
         }
         for (datagram, to) in sent {
             if let Some(to) = (0..NODES).find(|other| address(*other) == to) {

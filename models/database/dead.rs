@@ -1,10 +1,5 @@
 //! Messages that nobody needs any more: see [`World::purging`](crate::world::World::purging).
 
-#![expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "a phase and a message that do not belong together: nothing is said of them"
-)]
-
 use quorate::database::{
     Cell, Database, Durable, Fence, Message, Operation, Phase, Reply, Stamp, Task,
 };

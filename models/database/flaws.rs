@@ -89,7 +89,7 @@ impl Machine for Flawed {
 
     fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
         self.act(state, out, |right, state, out| {
-            right.on_call(state, call, out)
+            right.on_call(state, call, out);
         });
     }
 
@@ -124,7 +124,7 @@ impl Machine for Flawed {
             _ => {}
         }
         self.act(state, out, |right, state, out| {
-            right.on_timer(state, timer, out)
+            right.on_timer(state, timer, out);
         });
     }
 
@@ -233,8 +233,10 @@ impl Flawed {
                 out.send(from, Message::Written { operation });
                 return None;
             }
-            (Flaw::NoTieBreak, Message::Write { writes: cells, .. })
-            | (Flaw::NoTieBreak, Message::Entries { cells, .. }) => {
+            (
+                Flaw::NoTieBreak,
+                Message::Write { writes: cells, .. } | Message::Entries { cells, .. },
+            ) => {
                 for (key, cell) in cells {
                     let time = |cell: &Cell| cell.stamp().map(|stamp| stamp.time);
                     if time(&table.cell(key)) == time(cell) {

@@ -11,6 +11,10 @@ use crate::ghost::{Breaches, Ghost};
 
 /// What is known of the key `x`.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says of something that it happened"
+)]
 pub(super) struct Order {
     /// The newest write that has returned.
     pub(super) acknowledged: Option<Stamp>,
@@ -74,13 +78,13 @@ pub(super) fn ticket_of(call: &Call) -> Option<u64> {
     }
 }
 
-pub(super) fn answered(event: &Event) -> Option<u64> {
+pub(super) fn answered(event: &Event) -> u64 {
     let (Event::Wrote { ticket, .. }
     | Event::Read { ticket, .. }
     | Event::Transacted { ticket, .. }
     | Event::Refused { ticket, .. }
     | Event::Failed { ticket, .. }) = event;
-    Some(*ticket)
+    *ticket
 }
 
 impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Order {
@@ -89,7 +93,7 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Order {
     }
 
     fn finished(event: &Event) -> Option<u64> {
-        answered(event)
+        Some(answered(event))
     }
 
     fn on_call(&mut self, _: usize, _: NodeId, call: &Call) {
@@ -113,7 +117,7 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Order {
     }
 
     fn on_event(&mut self, _: NodeId, event: &Event) {
-        let ticket = answered(event).unwrap_or_default();
+        let ticket = answered(event);
         let Some(open) = self.open.remove(&ticket) else {
             self.breaches.note(true, RETURN_ONCE);
             return;

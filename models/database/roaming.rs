@@ -73,7 +73,7 @@ impl Machine for Roaming {
             state.volatile.early.push(call);
         } else {
             self.act(state, out, |right, state, out| {
-                right.on_call(state, call, out)
+                right.on_call(state, call, out);
             });
         }
     }
@@ -105,7 +105,7 @@ impl Machine for Roaming {
                     *token = given;
                 }
                 self.act(state, out, |right, state, out| {
-                    right.on_call(state, call, out)
+                    right.on_call(state, call, out);
                 });
             }
         }
@@ -113,7 +113,7 @@ impl Machine for Roaming {
 
     fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
         self.act(state, out, |right, state, out| {
-            right.on_timer(state, timer, out)
+            right.on_timer(state, timer, out);
         });
     }
 

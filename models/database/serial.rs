@@ -136,7 +136,7 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Serial {
     }
 
     fn finished(event: &Event) -> Option<u64> {
-        answered(event)
+        Some(answered(event))
     }
 
     fn on_call(&mut self, _: usize, _: NodeId, call: &Call) {

@@ -45,7 +45,7 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Sessions {
     }
 
     fn finished(event: &Event) -> Option<u64> {
-        answered(event)
+        Some(answered(event))
     }
 
     fn on_call(&mut self, client: usize, _: NodeId, call: &Call) {
@@ -55,7 +55,7 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Sessions {
     }
 
     fn on_event(&mut self, _: NodeId, event: &Event) {
-        let ticket = answered(event).unwrap_or_default();
+        let ticket = answered(event);
         let Some(client) = self.client_of.remove(&ticket) else {
             return;
         };

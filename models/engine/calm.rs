@@ -146,11 +146,9 @@ impl Calms {
         for (place, node) in nodes.iter().enumerate() {
             if let Some(step) = boots(space, *node) {
                 calm.take(space, place, step);
-            } else {
-                if let Life::Up(alarms) = &space.nodes.get(*node).life {
-                    for alarm in alarms {
-                        calm.arm(space, place, alarm.timer);
-                    }
+            } else if let Life::Up(alarms) = &space.nodes.get(*node).life {
+                for alarm in alarms {
+                    calm.arm(space, place, alarm.timer);
                 }
             }
         }

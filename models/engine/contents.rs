@@ -5,12 +5,12 @@
 //! compiled once and not for each machine, and all that there is for each is `stock.rs`.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
 use std::time::Duration;
 
 use quorate::data::NodeSet;
 use quorate::machine::NodeId;
 
+use super::calm::Goal;
 use super::space::{Deed, What};
 use crate::action::Cut;
 use crate::promise::Kind;
@@ -185,7 +185,7 @@ pub(super) struct Effects {
 pub(super) enum On {
     Told,
     Nodes,
-    Clients(Arc<dyn Fn(&[Client]) -> bool + Send + Sync>),
+    Clients(Goal),
     Whole,
 }
 

@@ -33,6 +33,9 @@ use crate::symmetry::Renaming;
 /// A state: the number of each node, of the outer, and of each message that was sent, increasing.
 pub(super) type Row = [u32];
 
+/// One, and its fingerprint.
+pub(super) type Printed = (Vec<u32>, u64);
+
 /// The kinds of parts.
 pub(super) const NODE: usize = 0;
 pub(super) const LETTER: usize = 1;
@@ -403,9 +406,10 @@ impl<'w> Space<'w> {
             Some((u32::try_from(client).ok()?, call))
         });
         Outer {
-            calls: match facts.is_over {
-                true => Box::default(),
-                false => numbered.collect(),
+            calls: if facts.is_over {
+                Box::default()
+            } else {
+                numbered.collect()
             },
             clients: self.clients.put(fingerprint(&facts.clients), facts.clients),
             adversary: facts.adversary,
@@ -437,7 +441,7 @@ impl<'w> Space<'w> {
 
     /// Each action that the world offers after these, which are places among those offered, and where
     /// it leads.
-    pub(super) fn offers(&mut self, path: &[usize]) -> Vec<(Deed, Option<(Vec<u32>, u64)>)> {
+    pub(super) fn offers(&mut self, path: &[usize]) -> Vec<(Deed, Option<Printed>)> {
         let offers = self.contents.offers(path).into_iter();
         self.note(Born::Initial);
         offers

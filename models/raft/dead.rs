@@ -16,6 +16,7 @@ use crate::snapshot::{Letter, Node};
 
 /// What a rule may rest on.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a rule of its own")]
 pub(super) struct Rules {
     /// No quorum is checked by an answer, and what is stale is not answered.
     pub(super) silent: bool,

@@ -146,7 +146,7 @@ impl Machine for Flawed {
 
     fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
         self.act(state, out, |right, state, out| {
-            right.on_call(state, call, out)
+            right.on_call(state, call, out);
         });
     }
 
@@ -220,7 +220,9 @@ fn answered(output: Output<Flawed>, theirs: Stage) -> Output<Flawed> {
                 stage: theirs,
             },
         },
-        output => output,
+        output @ (Output::Send { .. } | Output::Arm(_) | Output::Disarm(_) | Output::Event(_)) => {
+            output
+        }
     }
 }
 
@@ -262,7 +264,16 @@ impl Flawed {
                 };
                 (taken, Some(stage))
             }
-            message => (message, None),
+            message @ (Message::Propose { .. }
+            | Message::Learn { .. }
+            | Message::Ask { .. }
+            | Message::Ready { .. }
+            | Message::Write { .. }
+            | Message::Written { .. }
+            | Message::Read { .. }
+            | Message::Data { .. }
+            | Message::Pull { .. }
+            | Message::Chunk { .. }) => (message, None),
         }
     }
 
@@ -286,7 +297,9 @@ impl Flawed {
             });
             said.extend(outputs);
         }
-        said.into_iter().for_each(|output| out.push(output));
+        for output in said {
+            out.push(output);
+        }
     }
 
     /// What the right machine sends and this one does not: a repair, to who is not read yet.
@@ -317,7 +330,14 @@ impl Flawed {
             let sources = self.right.sources(&view);
             let is_enough = match self.flaw {
                 Flaw::NothingStreamed => true,
-                _ => self.is_without(Safeguard::StreamedFromQuorum) && !complete.is_empty(),
+                Flaw::Without(_)
+                | Flaw::OlderStep
+                | Flaw::ViewForgotten
+                | Flaw::StreamNotRestarted
+                | Flaw::NoPolls
+                | Flaw::NoRetries => {
+                    self.is_without(Safeguard::StreamedFromQuorum) && !complete.is_empty()
+                }
             };
             let other = sources.difference(*complete).iter().next();
             if let (true, Some(other)) = (is_enough, other) {

@@ -178,7 +178,7 @@ fn two_thousand_requests_are_executed_in_one_order_though_the_first_primary_is_a
             })
             .collect();
         // Members stop once all clients are done, however that ends.
-        let replies: Vec<_> = clients.into_iter().map(|client| client.join()).collect();
+        let replies: Vec<_> = clients.into_iter().map(thread::ScopedJoinHandle::join).collect();
         // Those that are behind are sent what they lack.
         thread::sleep(Duration::from_millis(500));
         stop.store(true, Ordering::Relaxed);
@@ -306,9 +306,9 @@ fn a_state_of_many_pages_reaches_a_member_that_was_away() {
             replies.recv_timeout(Duration::from_secs(60)).unwrap();
         }
         thread::sleep(Duration::from_secs(2));
-        stops
-            .iter()
-            .for_each(|stop| stop.store(true, Ordering::Relaxed));
+        for stop in &stops {
+            stop.store(true, Ordering::Relaxed);
+        }
         let late = late.join().unwrap();
         for one in members {
             assert_eq!(one.join().unwrap().unsendable, 0);
