@@ -75,6 +75,21 @@ fn promises_hold_in_impatience() {
 }
 
 #[test]
+fn promises_hold_in_transactions() {
+    holds("database", "transactions", 130_815);
+}
+
+#[test]
+fn promises_hold_in_serial_reads() {
+    holds("database", "serial-reads", 2_779_132);
+}
+
+#[test]
+fn promises_hold_in_serial_read_again() {
+    holds("database", "serial-read-again", 1_823_679);
+}
+
+#[test]
 fn promises_hold_in_sessions_read() {
     holds("database", "sessions-read", 323_895);
 }
@@ -97,6 +112,26 @@ fn promises_hold_in_hints() {
 #[test]
 fn promises_hold_in_sloppy_healed() {
     holds("database", "sloppy-healed", 18_421);
+}
+
+#[test]
+fn promises_hold_in_tombstones() {
+    holds("database", "tombstones", 663_148);
+}
+
+#[test]
+fn promises_hold_in_tombstones_unrepaired() {
+    holds("database", "tombstones-unrepaired", 253);
+}
+
+#[test]
+fn promises_hold_in_tombstones_of_three() {
+    holds("database", "tombstones-of-three", 5_290);
+}
+
+#[test]
+fn promises_hold_in_tombstones_of_three_read() {
+    holds("database", "tombstones-of-three-read", 116_491);
 }
 
 #[test]
@@ -192,6 +227,31 @@ fn the_deleted_stays_deleted_falls_without_tombstones() {
 #[test]
 fn the_deleted_stays_deleted_falls_when_tombstones_go_by_time() {
     refutes("database", "collected-by-time", DELETED_STAYS);
+}
+
+#[test]
+fn the_deleted_stays_deleted_falls_when_tombstones_go_without_a_fence() {
+    refutes("database", "collected-without-fence", DELETED_STAYS);
+}
+
+#[test]
+fn nothing_comes_back_to_a_replica_falls_when_a_fence_is_ignored() {
+    refutes("database", "fence-ignored", SWEPT_STAYS);
+}
+
+#[test]
+fn linearizable_falls_when_a_serial_read_does_not_finish() {
+    refutes("database", "serial-read-does-not-finish", LINEARIZABLE);
+}
+
+#[test]
+fn linearizable_falls_when_what_is_begun_is_ignored() {
+    refutes("database", "begun-is-ignored", LINEARIZABLE);
+}
+
+#[test]
+fn linearizable_falls_when_an_old_ballot_is_accepted() {
+    refutes("database", "outbid-is-accepted", LINEARIZABLE);
 }
 
 #[test]

@@ -89,11 +89,18 @@ pub(super) fn receiver_is_done<M: Twin<Database>>(letter: &Letter<Message>, to: 
             let promise = disk.promises.get(key);
             promise.is_some_and(|promise| *ballot <= promise.promised)
         }),
-        Message::Propose { key, ballot, .. } => (to.durable()).is_none_or(|disk| {
+        Message::Propose {
+            key,
+            ballot,
+            version,
+            ..
+        } => (to.durable()).is_none_or(|disk| {
             let promise = disk.promises.get(key);
             promise.is_some_and(|promise| {
                 let is_taken = promise.accepted.iter().any(|(by, _)| by == ballot);
-                *ballot < promise.promised || (*ballot == promise.promised && is_taken)
+                let is_settled = disk.table.cell(key).stamp() >= Some(version.stamp);
+                *ballot < promise.promised
+                    || (*ballot == promise.promised && (is_taken || is_settled))
             })
         }),
         Message::Commit { key, version, .. } => {
@@ -162,22 +169,25 @@ fn awaits_in_ballot<M: Twin<Database>>(
         return false;
     }
     match (&transaction.phase, &letter.message) {
-        (Phase::Prepare { promised, .. }, Message::Prepare { .. }) => !promised.contains(letter.to),
+        // Who has answered already may by now have promised a later ballot, and say so.
+        (
+            Phase::Prepare { .. } | Phase::Propose { .. },
+            Message::Prepare { .. } | Message::Propose { .. },
+        ) => true,
         (Phase::Prepare { promised, .. }, Message::Promised { .. }) => {
             !promised.contains(letter.from)
         }
-        (Phase::Propose { accepted, .. }, Message::Propose { .. }) => !accepted.contains(letter.to),
         (Phase::Propose { accepted, .. }, Message::Accepted { .. }) => {
             !accepted.contains(letter.from)
         }
         (Phase::Commit { stored, .. }, Message::Commit { .. }) => !stored.contains(letter.to),
         (Phase::Commit { stored, .. }, Message::Committed { .. }) => !stored.contains(letter.from),
         // It is done with what belongs to an earlier phase.
-        (
-            Phase::Propose { .. } | Phase::Commit { .. },
-            Message::Prepare { .. } | Message::Promised { .. },
-        )
-        | (Phase::Commit { .. }, Message::Propose { .. } | Message::Accepted { .. }) => false,
+        (Phase::Propose { .. } | Phase::Commit { .. }, Message::Promised { .. })
+        | (
+            Phase::Commit { .. },
+            Message::Prepare { .. } | Message::Propose { .. } | Message::Accepted { .. },
+        ) => false,
         _ => true,
     }
 }

@@ -8,7 +8,7 @@ use super::serial::Serial;
 use super::{
     BESIDE, CALLS_RETURN, COLLECTING_HERE, HEALED, HINTING, MONOTONIC, ONE_DOOR, QUORUM, ROUNDS,
     SERIAL, SLOPPY, Setting, UNHEALED, UNREPAIRED, batches, beside, carrying, collecting, healing,
-    hinted, right, serial,
+    hinted, right, serial, world,
 };
 use crate::catalogue::{Claimed, Exhibit};
 use crate::world::World;
@@ -97,7 +97,8 @@ pub(super) fn ordered() -> Vec<Box<dyn Exhibit>> {
                 apart: 1,
                 ..QUORUM
             };
-            right("impatience", impatient, &["A", "r"])
+            world("impatience", impatient, &["A", "r"], |right| right)
+                .purging(sender_is_done, receiver_is_done)
                 .says("a call that was repeated once is given up")
                 .symmetric(QUORUM.replicas())
                 .sometimes_told("a call is given up", |told| told.ghost.is_failed)
@@ -116,7 +117,7 @@ pub(super) fn agreed() -> Vec<Box<dyn Exhibit>> {
             })
     };
     vec![
-        Claimed::holds(161_665, 982_816, move || {
+        Claimed::holds(130_815, 901_694, move || {
             let patient = Setting {
                 patience: Some(0),
                 ..SERIAL
@@ -124,7 +125,7 @@ pub(super) fn agreed() -> Vec<Box<dyn Exhibit>> {
             all_come(serial("transactions", patient, &["A", "B"], |right| right))
                 .says("two clients set a key if it has nothing, at two of the replicas; what is outbid is given up")
         }),
-        Claimed::holds(3_123_763, 21_405_738, move || {
+        Claimed::holds(2_779_132, 21_797_934, move || {
             let patient = Setting {
                 patience: Some(0),
                 ..SERIAL
@@ -132,7 +133,7 @@ pub(super) fn agreed() -> Vec<Box<dyn Exhibit>> {
             all_come(serial("serial-reads", patient, &["A", "ss"], |right| right))
                 .says("one client sets a key, another reads it twice by transactions; what is outbid is given up")
         }),
-        Claimed::holds(2_104_929, 14_530_820, move || {
+        Claimed::holds(1_823_679, 13_295_524, move || {
             let patient = Setting {
                 patience: Some(1),
                 ..SERIAL
@@ -187,6 +188,47 @@ pub(super) fn healed() -> Vec<Box<dyn Exhibit>> {
                 )
                 .purging(sender_is_done, receiver_is_done)
                 .rings_late(|timer| !matches!(timer, Timer::Retry(_)))
+        }),
+        Claimed::holds(663_148, 3_300_679, || {
+            let setting = COLLECTING_HERE;
+            collecting("tombstones", setting, &["A-r"], |right| right)
+                .says("two replicas, one of them called: it writes, deletes and reads, while they repair and collect")
+                .doors(NodeSet::first(1))
+                .purging(sender_is_done, receiver_is_done)
+        }),
+        Claimed::holds(253, 708, || {
+            let setting = Setting {
+                anti_entropy: false,
+                ..COLLECTING_HERE
+            };
+            collecting("tombstones-unrepaired", setting, &["A-r"], |right| right)
+                .says("the same without anti-entropy")
+                .doors(NodeSet::first(1))
+                .purging(sender_is_done, receiver_is_done)
+        }),
+        Claimed::holds(5_290, 24_977, || {
+            let setting = Setting {
+                replicas: 3,
+                anti_entropy: false,
+                ..COLLECTING_HERE
+            };
+            collecting("tombstones-of-three", setting, &["A-"], |right| right)
+                .says(
+                    "three replicas, one of them called: it writes and deletes, while they collect",
+                )
+                .doors(NodeSet::first(1))
+                .purging(sender_is_done, receiver_is_done)
+        }),
+        Claimed::holds(116_491, 823_102, || {
+            let setting = Setting {
+                replicas: 3,
+                anti_entropy: false,
+                ..COLLECTING_HERE
+            };
+            collecting("tombstones-of-three-read", setting, &["A-r"], |right| right)
+                .says("the same, and it reads")
+                .doors(NodeSet::first(1))
+                .purging(sender_is_done, receiver_is_done)
         }),
         Claimed::holds_deep(4_372_568, 21_583_043, || {
             collecting("tombstones-of-both", COLLECTING_HERE, &["A-r"], |right| {

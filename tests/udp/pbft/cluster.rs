@@ -178,7 +178,10 @@ fn two_thousand_requests_are_executed_in_one_order_though_the_first_primary_is_a
             })
             .collect();
         // Members stop once all clients are done, however that ends.
-        let replies: Vec<_> = clients.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        let replies: Vec<_> = clients
+            .into_iter()
+            .map(thread::ScopedJoinHandle::join)
+            .collect();
         // Those that are behind are sent what they lack.
         thread::sleep(Duration::from_millis(500));
         stop.store(true, Ordering::Relaxed);
@@ -306,7 +309,7 @@ fn a_state_of_many_pages_reaches_a_member_that_was_away() {
             replies.recv_timeout(Duration::from_secs(60)).unwrap();
         }
         thread::sleep(Duration::from_secs(2));
-        for stop in &stops {
+        for stop in stops {
             stop.store(true, Ordering::Relaxed);
         }
         let late = late.join().unwrap();
