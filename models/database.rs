@@ -754,6 +754,30 @@ pub fn obligations() -> Result<Vec<Discharged>, String> {
             right("purged", two(UNHEALED), &["A", "r"]).crashes(NodeSet::first(3), 1)
         })?,
         purge::obligations(move || {
+            flawed(
+                Flaw::RepairAfterTheAnswer,
+                "purged",
+                two(QUORUM),
+                &["A", "r"],
+            )
+            .purging(sender_is_done, receiver_is_done)
+        })?,
+    ])
+}
+
+/// The same of transactions and of tombstones, which takes minutes.
+///
+/// # Errors
+///
+/// Says which obligation fails, and where.
+pub fn deep_obligations() -> Result<Vec<Discharged>, String> {
+    let two = |setting: Setting| Setting {
+        replicas: 2,
+        apart: 1,
+        ..setting
+    };
+    Ok(vec![
+        purge::obligations(move || {
             let mut ticket = 0;
             let script = serial_script("A", &mut ticket);
             let mut world = World::new(
@@ -770,15 +794,6 @@ pub fn obligations() -> Result<Vec<Discharged>, String> {
             collecting("purged", COLLECTING_HERE, &["-"], |right| right)
                 .doors(NodeSet::first(1))
                 .purging(sender_is_done, receiver_is_done)
-        })?,
-        purge::obligations(move || {
-            flawed(
-                Flaw::RepairAfterTheAnswer,
-                "purged",
-                two(QUORUM),
-                &["A", "r"],
-            )
-            .purging(sender_is_done, receiver_is_done)
         })?,
     ])
 }

@@ -13,8 +13,8 @@ use quorate::merkle::keyed::{Place, Shape};
 use quorate_models::database::{
     BESIDE_STAY, CALLS_RETURN, CONVERGE, DELETED_STAYS, HINTED, LINEARIZABLE, MONOTONIC,
     MONOTONIC_READS, MONOTONIC_WRITES, NEWER_WINS, ONE_VERSION, PLACEMENT, READ_YOUR_WRITES,
-    REGULAR, SWEPT_STAYS, VISIBLE, WHOLE, WRITES_FOLLOW_READS, mirrored, mirrored_wrongly,
-    obligations, wrong_obligations,
+    REGULAR, SWEPT_STAYS, VISIBLE, WHOLE, WRITES_FOLLOW_READS, deep_obligations, mirrored,
+    mirrored_wrongly, obligations, wrong_obligations,
 };
 use quorate_models::laws::{self, Move};
 use quorate_models::testing::{audits, discharges, holds, refutes};
@@ -349,6 +349,9 @@ fn small_worlds_have_the_same_states_under_full_equality_and_under_stateright() 
 #[test]
 fn dead_messages_are_dead() {
     discharges(obligations());
+    if std::env::var_os("DEEP").is_some() {
+        discharges(deep_obligations());
+    }
 }
 
 #[test]

@@ -169,11 +169,6 @@ fn awaits_in_ballot<M: Twin<Database>>(
         return false;
     }
     match (&transaction.phase, &letter.message) {
-        // Who has answered already may by now have promised a later ballot, and say so.
-        (
-            Phase::Prepare { .. } | Phase::Propose { .. },
-            Message::Prepare { .. } | Message::Propose { .. },
-        ) => true,
         (Phase::Prepare { promised, .. }, Message::Promised { .. }) => {
             !promised.contains(letter.from)
         }
@@ -188,6 +183,7 @@ fn awaits_in_ballot<M: Twin<Database>>(
             Phase::Commit { .. },
             Message::Prepare { .. } | Message::Propose { .. } | Message::Accepted { .. },
         ) => false,
+        // And who has answered what it still asks may by now have promised a later ballot, and say so.
         _ => true,
     }
 }
