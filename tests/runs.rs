@@ -333,9 +333,8 @@ impl Machine for Walker {
     fn on_timer(&self, state: &mut State<Self>, (): (), out: &mut Outbox<Self>) {
         let (mine, theirs) = &mut state.volatile;
         let aside = match (self.keeps_right, self.me, *mine) {
-            (true, 0, _) => Side::Right,
+            (true, 0, _) | (false, _, Side::Left | Side::Past) => Side::Right,
             (true, ..) | (false, _, Side::Right) => Side::Left,
-            (false, _, Side::Left | Side::Past) => Side::Right,
         };
         *mine = if *mine == *theirs { aside } else { Side::Past };
         if *mine == Side::Past {
