@@ -425,7 +425,7 @@ fn ranges_are_the_replicas_in_every_small_ring() {
 fn every_small_ring_places_as_is_specified() {
     for layout in every_layout() {
         for (token, nodes) in SPACE.iter().zip(right(layout)) {
-            assert_eq!(nodes, placed(&layout, None, *token), "{}", layout.told());
+            assert_eq!(nodes, placed(layout, None, *token), "{}", layout.told());
         }
     }
 }
@@ -607,7 +607,7 @@ fn a_ring_that_could_not_keep_its_promise_is_refused() {
         (refusal, refusal.to_string())
     };
     let [one, two] = [member(0, 4), member(1, 4)];
-    let (refusal, text) = ring(0, &[one.clone()]);
+    let (refusal, text) = ring(0, std::slice::from_ref(&one));
     assert_eq!(refusal, RingError::NoReplicas);
     assert!(text.contains("make it at least 1"), "{text}");
     let (refusal, text) = ring(3, &[one.clone(), two.clone()]);
