@@ -488,7 +488,7 @@ fn featured_worlds() -> Vec<Box<dyn Exhibit>> {
             recovering(right("no-ops-crash", cluster, &[]), cluster)
                 .says("three members, two terms, each begun with a no-op; one crash of any")
         }),
-        Claimed::holds(848, 1_630, || {
+        Claimed::holds(878, 1_749, || {
             let cluster = Cluster {
                 members: 2,
                 elections: Elections::PreVote,

@@ -60,7 +60,7 @@ fn promises_hold_with_no_ops_and_a_crash() {
 
 #[test]
 fn promises_hold_with_pre_votes() {
-    holds("raft", "pre-vote", 848);
+    holds("raft", "pre-vote", 878);
 }
 
 #[test]
