@@ -44,6 +44,8 @@ const AUTHORITY: NodeId = NodeId(2);
 const RESOURCE: NodeId = NodeId(3);
 /// The alarm that changes nothing but in the calm.
 const RETRY: &str = "ring Singleton Lease Retry";
+/// The alarm that asks for a lease anew: within these bounds nobody has any left to ask.
+const TEND: &str = "ring Singleton Tend";
 /// How many alarms ring until the service runs.
 const ROUNDS: u32 = 400;
 
@@ -277,7 +279,7 @@ const DOUBTS: Bounds = Bounds {
 fn worlds() -> Vec<Box<dyn Exhibit>> {
     vec![
         Claimed::holds(71_812, 346_747, || {
-            writing("doubts", DOUBTS, |right| right).never(RETRY).says(
+            writing("doubts", DOUBTS, |right| right).never(RETRY).never(TEND).says(
                 "two workers, of which the second begins a probe and may take the first for dead; \
                  two clients write, each at any of them",
             )
@@ -295,6 +297,7 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
             };
             calming("calming", bounds, |right| right)
                 .never(RETRY)
+                .never(TEND)
                 .says("two workers, of which the second begins a probe, and nobody writes")
         }),
         Claimed::holds(369_447, 1_749_221, || {
@@ -305,6 +308,7 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
             };
             calming("calming-crash", bounds, |right| right)
                 .never(RETRY)
+                .never(TEND)
                 .says("the same, and one crash of any")
         }),
     ]
