@@ -747,7 +747,6 @@ pub fn obligations() -> Result<Vec<Discharged>, String> {
         ..setting
     };
     Ok(vec![
-        purge::obligations(|| right("purged", ONE_DOOR, &["A"]))?,
         purge::obligations(move || right("purged", two(QUORUM), &["A", "r"]))?,
         purge::obligations(move || right("purged", two(UNREPAIRED), &["A", "r"]))?,
         purge::obligations(move || {
@@ -765,36 +764,41 @@ pub fn obligations() -> Result<Vec<Discharged>, String> {
     ])
 }
 
-/// The same of transactions and of tombstones, which takes minutes.
+/// The same of transactions.
 ///
 /// # Errors
 ///
 /// Says which obligation fails, and where.
-pub fn deep_obligations() -> Result<Vec<Discharged>, String> {
-    let two = |setting: Setting| Setting {
+pub fn obligations_of_transactions() -> Result<Discharged, String> {
+    let two = Setting {
         replicas: 2,
-        apart: 1,
-        ..setting
+        ..HASTY
     };
-    Ok(vec![
+    purge::obligations(move || {
+        serial("purged", two, &["A", "s"], |right| right).purging(sender_is_done, receiver_is_done)
+    })
+}
+
+/// The same of collecting tombstones, with repair and without.
+///
+/// # Errors
+///
+/// Says which obligation fails, and where.
+pub fn obligations_of_collection() -> Result<Vec<Discharged>, String> {
+    let purged = |setting: Setting, clients: &'static [&'static str]| {
         purge::obligations(move || {
-            let mut ticket = 0;
-            let script = serial_script("A", &mut ticket);
-            let mut world = World::new(
-                "purged",
-                two(SERIAL).machines(|right| right),
-                Serial::default(),
-            );
-            world = world.doors(two(SERIAL).doors()).client(script);
-            world
-                .client(serial_script("s", &mut ticket))
-                .purging(sender_is_done, receiver_is_done)
-        })?,
-        purge::obligations(move || {
-            collecting("purged", COLLECTING_HERE, &["-"], |right| right)
+            collecting("purged", setting, clients, |right| right)
                 .doors(NodeSet::first(1))
                 .purging(sender_is_done, receiver_is_done)
-        })?,
+        })
+    };
+    let unrepaired = Setting {
+        anti_entropy: false,
+        ..COLLECTING_HERE
+    };
+    Ok(vec![
+        purged(unrepaired, &["A-"])?,
+        purged(COLLECTING_HERE, &["-"])?,
     ])
 }
 

@@ -135,11 +135,6 @@ fn promises_hold_in_tombstones_of_three_read() {
 }
 
 #[test]
-fn promises_hold_in_tombstones_of_both() {
-    holds("database", "tombstones-of-both", 4_372_568);
-}
-
-#[test]
 fn promises_hold_in_batches() {
     holds("database", "batches", 80);
 }
@@ -349,9 +344,8 @@ fn small_worlds_have_the_same_states_under_full_equality_and_under_stateright() 
 #[test]
 fn dead_messages_are_dead() {
     discharges(obligations());
-    if std::env::var_os("DEEP").is_some() {
-        discharges(deep_obligations());
-    }
+    discharges(obligations_of_transactions().map(|one| vec![one]));
+    discharges(obligations_of_collection());
 }
 
 #[test]
