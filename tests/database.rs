@@ -13,8 +13,8 @@ use quorate::merkle::keyed::{Place, Shape};
 use quorate_models::database::{
     BESIDE_STAY, CALLS_RETURN, CONVERGE, DELETED_STAYS, HINTED, LINEARIZABLE, MONOTONIC,
     MONOTONIC_READS, MONOTONIC_WRITES, NEWER_WINS, ONE_VERSION, PLACEMENT, READ_YOUR_WRITES,
-    REGULAR, SWEPT_STAYS, VISIBLE, WHOLE, WRITES_FOLLOW_READS, deep_obligations, mirrored,
-    mirrored_wrongly, obligations, wrong_obligations,
+    REGULAR, SWEPT_STAYS, VISIBLE, WHOLE, WRITES_FOLLOW_READS, mirrored, mirrored_wrongly,
+    obligations, obligations_of_collection, obligations_of_transactions, wrong_obligations,
 };
 use quorate_models::laws::{self, Move};
 use quorate_models::testing::{audits, discharges, holds, refutes};
