@@ -82,7 +82,7 @@ fn a_real_cluster_is_observed_recorded_replayed_and_judged() {
         files.push(file);
     }
     // Somebody leads, before it is counted.
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let until = std::time::Instant::now() + Duration::from_secs(20);
     while (0..3).all(|id| members.ask(id, &["SET", "colour", "first"]) != "OK") {
         assert!(std::time::Instant::now() < until, "nobody leads");
     }
