@@ -27,8 +27,9 @@ mod weather;
 use dead::{receiver_is_done, sender_is_done, under_way};
 use exhibits::{flaws_of_ap, flaws_of_cp, weakened, worlds};
 use flaws::{Flaw, Flawed};
-pub use ledger::Ledger;
 use ledger::Watch;
+pub use ledger::{Calls, Ledger};
+pub use sessions::is_sequential;
 use weather::{Whom, answers};
 
 /// Each operation takes effect at one moment between call and return.

@@ -43,10 +43,11 @@ mod judge;
 mod link;
 mod mirror;
 mod ready;
+pub mod rows;
 mod space;
-mod spill;
+pub mod spill;
 mod stock;
-mod table;
+pub mod table;
 mod views;
 
 use std::collections::{HashMap, HashSet};
@@ -64,11 +65,12 @@ use crate::promise::Kind;
 use crate::world::World;
 pub use checker::Checked;
 use contents::Subject;
-pub use coverage::Fired;
+pub use coverage::{Fired, variant};
 pub use crew::{Crew, search_with};
 pub use hosts::Hosts;
 use judge::Judge;
 use mirror::Mirrors;
+use rows::Rows;
 pub use space::Sizes;
 use space::{Printed, Row, Sink, Space};
 use spill::Spill;
@@ -285,62 +287,6 @@ impl Met {
             Self::Prints(table) => table.bytes(),
             Self::Rows(rows, numbers) => rows.bytes() + numbers.capacity() * 5,
         }
-    }
-}
-
-/// Rows, with their fingerprints.
-#[derive(Default)]
-struct Rows {
-    numbers: Vec<u32>,
-    /// Where each row ends.
-    ends: Vec<usize>,
-    prints: Vec<u64>,
-}
-
-impl Rows {
-    fn len(&self) -> usize {
-        self.prints.len()
-    }
-
-    fn bytes(&self) -> usize {
-        self.numbers.capacity() * 4 + (self.ends.capacity() + self.prints.capacity()) * 8
-    }
-
-    fn clear(&mut self) {
-        self.numbers.clear();
-        self.ends.clear();
-        self.prints.clear();
-    }
-
-    fn push(&mut self, row: &Row, print: u64) {
-        self.numbers.extend_from_slice(row);
-        self.ends.push(self.numbers.len());
-        self.prints.push(print);
-    }
-
-    /// The same of a row of which one number is another.
-    fn push_changed(&mut self, row: &Row, place: usize, number: u32, print: u64) {
-        let start = self.numbers.len();
-        self.push(row, print);
-        self.numbers[start + place] = number;
-    }
-
-    /// Forgets the rows from this one on.
-    fn truncate(&mut self, len: usize) {
-        self.numbers.truncate(match len {
-            0 => 0,
-            len => self.ends[len - 1],
-        });
-        self.ends.truncate(len);
-        self.prints.truncate(len);
-    }
-
-    fn get(&self, at: usize) -> (&Row, u64) {
-        let start = match at {
-            0 => 0,
-            at => self.ends[at - 1],
-        };
-        (&self.numbers[start..self.ends[at]], self.prints[at])
     }
 }
 

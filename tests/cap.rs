@@ -8,13 +8,14 @@ use quorate::cap::{
     PENDING_MAX, Refusal, Setting, Tag, Timer, VALUE_BYTES_MAX, Version,
 };
 use quorate::clock::Stamp;
-use quorate::data::NodeSet;
+use quorate::data::{Map, NodeSet};
 use quorate::machine::{Durable as _, Input, NodeId, Output, State, Step, boot, step};
 use quorate_models::cap::{
-    ALONE, AVAILABLE, BOTH, CALLS_RETURN, CONVERGENCE, EFFECTS_LATER, EPOCH_ONCE, LINEARIZABLE,
-    MAJORITY_SERVES, MINORITY, NOT_BACK, ONE_VALUE, READS_NOT_BACK, REFUSED, RETURN_ONCE, RYW,
-    STAYS, obligations, wrong_obligations,
+    ALONE, AVAILABLE, BOTH, CALLS_RETURN, CONVERGENCE, Calls, EFFECTS_LATER, EPOCH_ONCE,
+    LINEARIZABLE, MAJORITY_SERVES, MINORITY, NOT_BACK, ONE_VALUE, READS_NOT_BACK, REFUSED,
+    RETURN_ONCE, RYW, STAYS, is_sequential, obligations, wrong_obligations,
 };
+use quorate_models::history::{OperationId, RegisterCall, RegisterReply};
 use quorate_models::laws::{self, Move};
 use quorate_models::testing::{audits, discharges, holds, refutes};
 
@@ -602,4 +603,91 @@ proptest! {
         let members = NodeSet::first(members);
         laws::check(&Cap { me: NodeId(me), members, setting }, moves);
     }
+}
+
+fn putting(value: &str) -> RegisterCall<Option<String>> {
+    RegisterCall::Put(Some(value.to_owned()))
+}
+
+fn found(value: &str) -> RegisterReply<Option<String>> {
+    RegisterReply::Value(Some(value.to_owned()))
+}
+
+/// Who, what, and the reply.
+type Turn = (
+    u64,
+    RegisterCall<Option<String>>,
+    Option<RegisterReply<Option<String>>>,
+);
+
+/// One after the other.
+fn in_a_row(steps: &[Turn]) -> bool {
+    let mut calls = Calls::default();
+    let mut client_of = Map::new();
+    for (ticket, (client, call, reply)) in (0..).zip(steps) {
+        client_of.insert(ticket, *client);
+        calls.called(OperationId(ticket), call.clone()).unwrap();
+        if let Some(reply) = reply {
+            calls.returned(OperationId(ticket), reply.clone()).unwrap();
+        }
+    }
+    is_sequential(&calls, &client_of)
+}
+
+#[test]
+fn a_stale_read_of_another_client_is_sequential() {
+    let done = Some(RegisterReply::Done);
+    assert!(in_a_row(&[
+        (0, putting("A"), done),
+        (1, RegisterCall::Get, Some(RegisterReply::Value(None))),
+    ]));
+}
+
+#[test]
+fn a_stale_read_of_the_writer_is_not() {
+    let done = Some(RegisterReply::Done);
+    assert!(!in_a_row(&[
+        (0, putting("A"), done),
+        (0, RegisterCall::Get, Some(RegisterReply::Value(None))),
+    ]));
+}
+
+#[test]
+fn two_clients_that_see_two_puts_in_two_orders_are_not() {
+    let done = || Some(RegisterReply::Done);
+    let get = |client, value| (client, RegisterCall::Get, Some(found(value)));
+    let puts = [(0, putting("A"), done()), (1, putting("B"), done())];
+    let [one, other] = puts;
+    let agree = [
+        one.clone(),
+        other.clone(),
+        get(2, "B"),
+        get(2, "A"),
+        get(3, "B"),
+        get(3, "A"),
+    ];
+    assert!(in_a_row(&agree));
+    let disagree = [
+        one,
+        other,
+        get(2, "B"),
+        get(2, "A"),
+        get(3, "A"),
+        get(3, "B"),
+    ];
+    assert!(!in_a_row(&disagree));
+}
+
+#[test]
+fn a_put_of_unknown_outcome_may_happen_late_or_never() {
+    let lost = (0, putting("A"), None);
+    assert!(in_a_row(&[
+        lost.clone(),
+        (0, RegisterCall::Get, Some(RegisterReply::Value(None)))
+    ]));
+    assert!(in_a_row(&[
+        lost,
+        (0, RegisterCall::Get, Some(RegisterReply::Value(None))),
+        (0, RegisterCall::Get, Some(found("A"))),
+    ]));
 }

@@ -12,7 +12,7 @@ use crate::ghost::{Breaches, Ghost};
 use crate::history::{self, History, OperationId, Register, RegisterCall, RegisterReply};
 
 /// What clients asked of the one key of a world, and what they were told.
-pub(super) type Calls = History<RegisterCall<Option<String>>, RegisterReply<Option<String>>>;
+pub type Calls = History<RegisterCall<Option<String>>, RegisterReply<Option<String>>>;
 
 /// What a world's promises need to know. History is state: nothing else is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

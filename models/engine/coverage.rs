@@ -40,7 +40,7 @@ pub(super) fn join(one: Vec<Fired>, other: Vec<Fired>) -> Vec<Fired> {
 
 /// The name of a variant, and of the one inside it if there is one: of `Vote(Granted { .. })` it is
 /// `Vote Granted`.
-pub(super) fn variant(value: &dyn fmt::Debug) -> String {
+pub fn variant(value: &dyn fmt::Debug) -> String {
     let text = format!("{value:?}");
     let mut words = Vec::new();
     for part in text.split('(') {
@@ -108,35 +108,4 @@ impl Space<'_> {
 
 fn number(at: usize) -> u32 {
     u32::try_from(at).expect("fewer than 2^32 of anything")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug)]
-    #[expect(dead_code, reason = "it is printed")]
-    enum Outer {
-        Plain,
-        Inner(Inner),
-        Number(u8),
-        Named { inner: Inner },
-    }
-
-    #[derive(Debug)]
-    #[expect(dead_code, reason = "it is printed")]
-    enum Inner {
-        Deep { with: u8 },
-    }
-
-    #[test]
-    fn variants_are_named_as_they_are_written() {
-        let inner = || Inner::Deep { with: 1 };
-        assert_eq!(variant(&Outer::Plain), "Plain");
-        assert_eq!(variant(&Outer::Inner(inner())), "Inner Deep");
-        assert_eq!(variant(&Outer::Number(3)), "Number");
-        assert_eq!(variant(&Outer::Named { inner: inner() }), "Named");
-        assert_eq!(variant(&()), "()");
-        assert_eq!(variant(&7_u8), "7");
-    }
 }

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use super::Rows;
+use super::rows::Rows;
 
 /// States that wait, in pieces, in a file that has no name: it is gone when the process is.
-pub(super) struct Spill {
+pub struct Spill {
     file: File,
     /// Where each piece begins, how many numbers it has, and how many states.
     pieces: VecDeque<(u64, usize, usize)>,
@@ -16,7 +16,12 @@ pub(super) struct Spill {
 }
 
 impl Spill {
-    pub(super) fn new() -> io::Result<Self> {
+    /// None yet.
+    ///
+    /// # Errors
+    ///
+    /// If there can be no temporary file.
+    pub fn new() -> io::Result<Self> {
         Ok(Self {
             file: tempfile::tempfile()?,
             pieces: VecDeque::new(),
@@ -26,12 +31,21 @@ impl Spill {
     }
 
     /// How many states wait here.
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.states
     }
 
+    /// True if none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Takes all of `rows`, unless that fails: then they are left.
-    pub(super) fn put(&mut self, rows: &mut Rows) -> io::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// If the disk is full, or fails.
+    pub fn put(&mut self, rows: &mut Rows) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(rows.bytes());
         for number in &rows.numbers {
             bytes.extend_from_slice(&number.to_le_bytes());
@@ -53,7 +67,11 @@ impl Spill {
     }
 
     /// Gives back the piece that has waited longest, in place of `rows`. False if there is none.
-    pub(super) fn take(&mut self, rows: &mut Rows) -> io::Result<bool> {
+    ///
+    /// # Errors
+    ///
+    /// If the disk fails.
+    pub fn take(&mut self, rows: &mut Rows) -> io::Result<bool> {
         rows.clear();
         let Some((start, numbers, states)) = self.pieces.pop_front() else {
             return Ok(false);
@@ -78,36 +96,5 @@ impl Spill {
             self.end = 0;
         }
         Ok(true)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_put_is_taken_in_order() {
-        let rows = |from: u32| {
-            let mut rows = Rows::default();
-            for row in from..from + 10 {
-                rows.push(&vec![row; row as usize % 4], u64::from(row) << 40);
-            }
-            rows
-        };
-        let mut spill = Spill::new().expect("a temporary file");
-        for from in [0, 10] {
-            spill.put(&mut rows(from)).expect("room on the disk");
-        }
-        assert_eq!(spill.len(), 20);
-        let mut back = Rows::default();
-        for from in [0, 10] {
-            assert!(spill.take(&mut back).expect("it can be read"));
-            assert_eq!(back.len(), 10);
-            for at in 0..10 {
-                assert_eq!(back.get(at), rows(from).get(at));
-            }
-        }
-        assert!(!spill.take(&mut back).expect("nothing is read"));
-        assert_eq!((spill.len(), back.len()), (0, 0));
     }
 }
