@@ -67,6 +67,8 @@ fn rounds_if<M: Machine, G: Ghost<M>>(
         if !calm.settle() {
             return None;
         }
+        // Nothing is under way any more.
+        calm.snapshot.network = Shared::new(Vec::new());
         if goal.of(&calm.snapshot) {
             return Some(round);
         }
@@ -139,7 +141,6 @@ impl<M: Machine, G: Ghost<M>> Calms<M, G> {
     fn reach_if(&self, start: &Snapshot<M, G>, mail: Mail) -> bool {
         let mut calm = Calm::new(&self.world, start, mail);
         calm.snapshot.ghost = Shared::new(self.world.ghost.clone());
-        calm.snapshot.network = Shared::new(Vec::new());
         let arriving = calm.mail.len();
         calm.deliver(arriving);
         let mut trail = Vec::new();
@@ -214,9 +215,8 @@ impl<'a, M: Machine, G: Ghost<M>> Calm<'a, M, G> {
                 Mail::Arrives => start.network.iter().cloned().collect(),
             },
         };
-        calm.snapshot.adversary.cut = None;
-        calm.snapshot.adversary.crashes = 0;
-        calm.snapshot.adversary.cuts = 0;
+        calm.snapshot.adversary.retire();
+        calm.snapshot.network = Shared::new(Vec::new());
         for (id, node) in (0..).map(NodeId).zip(&start.nodes) {
             match &**node {
                 Node::Up { armed, .. } => calm.arm(id, armed),

@@ -5,7 +5,7 @@ use std::fmt;
 use quorate::clock::{Dot, Vector, Version};
 use quorate::data::{Map, NodeSet};
 use quorate::gossip::{
-    Call, Cell, Conflicts, Durable, Event, Exchange, Gossip, Message, Over, Value,
+    Call, Cell, Conflicts, Durable, Event, Exchange, Gossip, Message, Over, Timer, Value,
 };
 use quorate::machine::{Machine, NodeId};
 
@@ -13,6 +13,7 @@ use crate::action::Cut;
 use crate::catalogue::{Claimed, Exhibit, Protocol};
 use crate::flaw::Twin;
 use crate::ghost::Ghost;
+use crate::promise::Still;
 use crate::purge::{self, Discharged};
 use crate::snapshot::{Letter, Node, Snapshot, nobody_waits};
 use crate::world::{Disk, World};
@@ -331,13 +332,13 @@ fn world<M: Twin<Gossip>>(
     }
     let all = clients.concat();
     let world = world
-        .always(SAME_STATE, |snapshot| {
-            of_pairs(snapshot, |ledger, one, other| {
+        .always_still(SAME_STATE, |still| {
+            of_pairs(still, |ledger, one, other| {
                 ledger.told_of(one) != ledger.told_of(other) || shown(one) == shown(other)
             })
         })
-        .always(NOTHING_LOST, |snapshot| {
-            of_disks(snapshot, |ledger, disk| {
+        .always_still(NOTHING_LOST, |still| {
+            of_disks(still, |ledger, disk| {
                 let shown = shown(disk);
                 ledger.ought(disk).iter().all(|value| shown.contains(value))
             })
@@ -350,16 +351,16 @@ fn world<M: Twin<Gossip>>(
                 .exchange
                 .map_or_else(|| shows_all(snapshot), |_| everyone_agrees(snapshot))
         })
-        .always(NO_RESURRECTION, |snapshot| {
-            of_disks(snapshot, |ledger, disk| {
+        .always_still(NO_RESURRECTION, |still| {
+            of_disks(still, |ledger, disk| {
                 let ought = ledger.ought(disk);
                 shown(disk).iter().all(|value| ought.contains(value))
             })
         })
-        .sometimes("a write reaches another node", |snapshot| {
-            let writes = &snapshot.ghost.writes;
+        .sometimes_still("a write reaches another node", |still| {
+            let writes = &still.ghost().writes;
             writes.iter().any(|write| {
-                let mut others = snapshot.disks().filter(|(id, _)| *id != write.dot.node);
+                let mut others = still.disks().filter(|(id, _)| *id != write.dot.node);
                 others.any(|(_, disk)| disk.cell(KEY).versions().contains(write))
             })
         });
@@ -371,10 +372,10 @@ fn world<M: Twin<Gossip>>(
         world
     };
     let world = if all.contains('-') {
-        world.sometimes("a tombstone is collected", |snapshot| {
-            let deletes = snapshot.ghost.writes.iter().filter(|w| w.value.is_none());
+        world.sometimes_still("a tombstone is collected", |still| {
+            let deletes = still.ghost().writes.iter().filter(|w| w.value.is_none());
             deletes.clone().count() > 0
-                && snapshot.disks().any(|(_, disk)| {
+                && still.disks().any(|(_, disk)| {
                     disk.cells.is_empty() && deletes.clone().all(|w| disk.seen.covers(w.dot))
                 })
         })
@@ -382,26 +383,26 @@ fn world<M: Twin<Gossip>>(
         world
     };
     if setting.conflicts == Conflicts::Siblings {
-        return world.sometimes("siblings stand beside each other", |snapshot| {
-            snapshot.disks().any(|(_, disk)| shown(disk).len() > 1)
+        return world.sometimes_still("siblings stand beside each other", |still| {
+            still.disks().any(|(_, disk)| shown(disk).len() > 1)
         });
     }
     world
 }
 
 fn of_disks<M: Twin<Gossip>>(
-    snapshot: &Snapshot<M, Ledger>,
+    still: &Still<'_, M, Ledger>,
     is: impl Fn(&Ledger, &Durable) -> bool,
 ) -> bool {
-    snapshot.disks().all(|(_, disk)| is(&snapshot.ghost, disk))
+    still.disks().all(|(_, disk)| is(still.ghost(), disk))
 }
 
 fn of_pairs<M: Twin<Gossip>>(
-    snapshot: &Snapshot<M, Ledger>,
+    still: &Still<'_, M, Ledger>,
     is: impl Fn(&Ledger, &Durable, &Durable) -> bool,
 ) -> bool {
-    of_disks(snapshot, |ledger, one| {
-        snapshot.disks().all(|(_, other)| is(ledger, one, other))
+    of_disks(still, |ledger, one| {
+        still.disks().all(|(_, other)| is(ledger, one, other))
     })
 }
 
@@ -525,6 +526,20 @@ fn one_door<M: Twin<Gossip>>(world: Model<M>) -> Model<M> {
     world.doors([NodeId(0)].into_iter().collect())
 }
 
+/// Two clients ask the first two nodes, of which alone others pull before the calm.
+fn two_are_asked<M: Twin<Gossip>>(world: Model<M>) -> Model<M> {
+    world
+        .doors(NodeSet::first(2))
+        .rings_late(|timer| *timer == Timer::Gossip(NodeId(2)))
+}
+
+const STAR: Setting = last_writer(3, Exchange::PushPull);
+
+/// Before the calm all compare notes with the first node alone.
+fn star<M: Twin<Gossip>>(world: Model<M>) -> Model<M> {
+    world.rings_late(|timer| *timer != Timer::Gossip(NodeId(0)))
+}
+
 fn worlds() -> Vec<Box<dyn Exhibit>> {
     let small = Setting {
         batch_max: 1,
@@ -555,6 +570,23 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
                      puts or after",
                 )
                 .cuts(vec![Cut::Isolate(NodeId(0))], 1)
+        }),
+        Claimed::holds(222_108, 1_264_301, || {
+            two_are_asked(right("three-writers", THREE, &["A", "B"], 0))
+                .says("three nodes that pull from the first two alone; two clients put at these")
+        }),
+        Claimed::holds(130_158, 672_097, || {
+            star(right("star", STAR, &["A", "B"], 0)).says(
+                "three nodes, of which two push to the first and pull from it; two clients put anywhere",
+            )
+        }),
+        Claimed::holds(130_158, 672_097, || {
+            star(right("star-delete", STAR, &["A", "-"], 0))
+                .says("the same, and one of the clients deletes instead")
+        }),
+        Claimed::holds(961_548, 5_218_595, || {
+            star(right("star-crash", STAR, &["A", "B"], 1))
+                .says("the same with one crash of any, and nobody deletes")
         }),
         Claimed::holds(277_722, 1_804_635, || {
             right("two", TWO, &["A-", "B"], 0)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorate::machine::Machine;
+use quorate::machine::{Machine, NodeId, State};
 use stateright::{Expectation, Model, Property};
 
 use crate::ghost::Ghost;
@@ -44,10 +44,39 @@ pub struct Told<'a, G> {
     pub broken: Option<&'a Broken>,
 }
 
+/// All of a state but its messages.
+#[derive(Debug)]
+pub struct Still<'a, M: Machine, G> {
+    /// The nodes; node *i* is `NodeId(i)`.
+    pub nodes: Vec<&'a Node<M>>,
+    /// The rest.
+    pub told: Told<'a, G>,
+}
+
+impl<'a, M: Machine, G> Still<'a, M, G> {
+    /// What is known of the past.
+    pub fn ghost(&self) -> &'a G {
+        self.told.ghost
+    }
+
+    /// The states of the nodes that run.
+    pub fn running(&self) -> impl Iterator<Item = (NodeId, &'a State<M>)> {
+        let nodes = (0..).map(NodeId).zip(&self.nodes);
+        nodes.filter_map(|(id, node)| Some((id, node.up()?)))
+    }
+
+    /// What is on the disks, of the nodes that run and of those that don't.
+    pub fn disks(&self) -> impl Iterator<Item = (NodeId, &'a M::Durable)> {
+        let nodes = (0..).map(NodeId).zip(&self.nodes);
+        nodes.filter_map(|(id, node)| Some((id, node.durable()?)))
+    }
+}
+
 /// Any function of so much of a state.
 type On<T> = Arc<dyn Fn(&T) -> bool + Send + Sync>;
 
 type OnTold<G> = Arc<dyn Fn(&Told<'_, G>) -> bool + Send + Sync>;
+type OnStill<M, G> = Arc<dyn Fn(&Still<'_, M, G>) -> bool + Send + Sync>;
 type OnNodes<M> = Arc<dyn Fn(&[&Node<M>]) -> bool + Send + Sync>;
 
 /// A condition on one state, and on the past as the ghost has it.
@@ -61,6 +90,8 @@ pub enum Condition<M: Machine, G: Ghost<M>> {
     Told(OnTold<G>),
     /// On the nodes alone; node *i* is `NodeId(i)`.
     Nodes(OnNodes<M>),
+    /// On all but the messages.
+    Still(OnStill<M, G>),
     /// On the clients alone.
     Clients(On<[Client]>),
 }
@@ -75,6 +106,7 @@ impl<M: Machine, G: Ghost<M>> Condition<M, G> {
                 let nodes: Vec<&Node<M>> = snapshot.nodes.iter().map(|node| &**node).collect();
                 condition(&nodes)
             }
+            Self::Still(condition) => condition(&snapshot.still()),
             Self::Clients(condition) => condition(&snapshot.clients),
         }
     }
@@ -86,6 +118,7 @@ impl<M: Machine, G: Ghost<M>> Clone for Condition<M, G> {
             Self::Whole(condition) => Self::Whole(Arc::clone(condition)),
             Self::Told(condition) => Self::Told(Arc::clone(condition)),
             Self::Nodes(condition) => Self::Nodes(Arc::clone(condition)),
+            Self::Still(condition) => Self::Still(Arc::clone(condition)),
             Self::Clients(condition) => Self::Clients(Arc::clone(condition)),
         }
     }

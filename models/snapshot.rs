@@ -7,7 +7,7 @@ use std::hash::Hash;
 use quorate::machine::{Machine, NodeId, State};
 
 use crate::ghost::Ghost;
-use crate::promise::Told;
+use crate::promise::{Still, Told};
 use crate::shared::Shared;
 
 /// One node, as the world keeps it.
@@ -119,6 +119,13 @@ pub struct Adversary {
     pub cut: Option<usize>,
 }
 
+impl Adversary {
+    /// It does nothing any more.
+    pub(crate) fn retire(&mut self) {
+        (self.crashes, self.cuts, self.cut) = (0, 0, None);
+    }
+}
+
 /// A mistake of ours inside a machine. Nothing happens after it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Broken {
@@ -162,6 +169,14 @@ impl<M: Machine, G: Ghost<M>> Snapshot<M, G> {
             clients: &self.clients,
             adversary: self.adversary,
             broken: self.broken.as_deref(),
+        }
+    }
+
+    /// All but the messages.
+    pub fn still(&self) -> Still<'_, M, G> {
+        Still {
+            nodes: self.nodes.iter().map(|node| &**node).collect(),
+            told: self.told(),
         }
     }
 

@@ -37,6 +37,26 @@ fn promises_hold_with_three_nodes_and_a_cut() {
 }
 
 #[test]
+fn promises_hold_with_three_nodes_and_two_writers() {
+    holds("gossip", "three-writers", 222_108);
+}
+
+#[test]
+fn promises_hold_with_two_writers_around_one_node() {
+    holds("gossip", "star", 130_158);
+}
+
+#[test]
+fn promises_hold_with_a_writer_and_a_deleter_around_one_node() {
+    holds("gossip", "star-delete", 130_158);
+}
+
+#[test]
+fn promises_hold_with_two_writers_around_one_node_and_a_crash() {
+    holds("gossip", "star-crash", 961_548);
+}
+
+#[test]
 fn promises_hold_with_two_writers() {
     holds("gossip", "two", 277_722);
 }

@@ -19,7 +19,7 @@ use quorate_models::testing::{audits, discharges, holds, refutes};
 
 #[test]
 fn promises_hold_when_all_three_probe() {
-    holds("swim", "all-three", 45_105);
+    holds("swim", "all-three", 116_665);
 }
 
 #[test]

@@ -6,7 +6,8 @@
 //! that nobody reacts to, in what is known of the past, or in what the adversary might have done. So
 //! a calm is looked up where it begins, and after each alarm.
 //!
-//! Goals of the clients alone are decided here; the others are left to [`crate::calm`].
+//! The less a goal looks at, the fewer calms there are: what happened before matters to those alone
+//! whose goal looks at it. A goal is asked when nothing is under way.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
@@ -25,10 +26,20 @@ use crate::snapshot::Client;
 /// A condition on the clients.
 pub(super) type Goal = Arc<dyn Fn(&[Client]) -> bool + Send + Sync>;
 
-/// A goal of the clients, and what is known of the calms that lead there.
+/// What a calm is to lead to.
+pub(super) enum Target {
+    /// A goal of the clients.
+    Clients(Goal),
+    /// That of the promise at this place, which looks at the nodes alone.
+    Nodes(usize),
+    /// That of the promise at this place, whatever it looks at.
+    Still(usize),
+}
+
+/// A goal, and what is known of the calms that lead there.
 pub(super) struct Calms {
     limit: u32,
-    goal: Goal,
+    target: Target,
     /// Where calms began that reach the goal.
     good: HashSet<u64, BuildHasherDefault<Ready>>,
     /// From a place in a calm: how many alarms ring until the goal.
@@ -39,10 +50,28 @@ pub(super) struct Calms {
     nodes: Vec<u32>,
 }
 
+/// As much of what was told as the goal looks at.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Past {
+    /// The clients, by number: what happens next looks at them.
+    Clients(u32),
+    /// All of it: an outer whose adversary has retired.
+    Outer(u32),
+}
+
+impl Past {
+    fn clients(self, space: &Space<'_>) -> u32 {
+        match self {
+            Self::Clients(clients) => clients,
+            Self::Outer(outer) => space.clients_of(outer),
+        }
+    }
+}
+
 /// One place in a calm.
 struct Calm {
     nodes: Vec<u32>,
-    clients: u32,
+    past: Past,
     /// In the order of arrival.
     mail: VecDeque<u32>,
     due: Vec<(Duration, usize, u32)>,
@@ -51,10 +80,10 @@ struct Calm {
 }
 
 impl Calms {
-    pub(super) fn new(limit: u32, goal: Goal) -> Self {
+    pub(super) fn new(limit: u32, target: Target) -> Self {
         Self {
             limit,
-            goal,
+            target,
             good: HashSet::default(),
             known: HashMap::default(),
             flood: Vec::new(),
@@ -68,13 +97,16 @@ impl Calms {
         if space.is_over(outer) {
             return false;
         }
-        let clients = space.clients_of(outer);
+        let past = match self.target {
+            Target::Clients(_) | Target::Nodes(_) => Past::Clients(space.clients_of(outer)),
+            Target::Still(_) => Past::Outer(space.retired(outer)),
+        };
         self.flood.clear();
-        if !self.reach_from(space, nodes, clients) {
+        if !self.reach_from(space, nodes, past) {
             return false;
         }
         self.arrive(space, nodes, letters);
-        self.flood.is_empty() || self.reach_from(space, nodes, clients)
+        self.flood.is_empty() || self.reach_from(space, nodes, past)
     }
 
     /// Which steps the mail that is under way brings about. Those that change nothing, and do not
@@ -98,13 +130,13 @@ impl Calms {
         }
     }
 
-    fn reach_from(&mut self, space: &mut Space<'_>, nodes: &[u32], clients: u32) -> bool {
-        let print = fingerprint(&(nodes, clients, &self.flood));
-        self.good.contains(&print) || self.follow(space, nodes, clients) && self.good.insert(print)
+    fn reach_from(&mut self, space: &mut Space<'_>, nodes: &[u32], past: Past) -> bool {
+        let print = fingerprint(&(nodes, past, &self.flood));
+        self.good.contains(&print) || self.follow(space, nodes, past) && self.good.insert(print)
     }
 
-    fn follow(&mut self, space: &mut Space<'_>, nodes: &[u32], clients: u32) -> bool {
-        let mut calm = self.begin(space, nodes, clients);
+    fn follow(&mut self, space: &mut Space<'_>, nodes: &[u32], past: Past) -> bool {
+        let mut calm = self.begin(space, nodes, past);
         let mut trail = Vec::new();
         let mut found = None;
         for round in 0..=self.limit {
@@ -117,7 +149,7 @@ impl Calms {
             if !calm.settle(space) {
                 break;
             }
-            if (self.goal)(space.clients(calm.clients)) {
+            if self.is_there(space, &calm) {
                 found = Some(round);
                 break;
             }
@@ -134,10 +166,23 @@ impl Calms {
         total <= self.limit
     }
 
-    fn begin(&self, space: &mut Space<'_>, nodes: &[u32], clients: u32) -> Calm {
+    fn is_there(&self, space: &Space<'_>, calm: &Calm) -> bool {
+        let Calm { nodes, past, .. } = calm;
+        match (&self.target, past) {
+            (Target::Clients(goal), past) => goal(space.clients(past.clients(space))),
+            (Target::Still(promise), Past::Outer(outer)) => {
+                space.contents().is_reached(*promise, nodes, *outer)
+            }
+            (Target::Nodes(promise) | Target::Still(promise), _) => {
+                space.contents().is_met_by_nodes(*promise, nodes)
+            }
+        }
+    }
+
+    fn begin(&self, space: &mut Space<'_>, nodes: &[u32], past: Past) -> Calm {
         let mut calm = Calm {
             nodes: nodes.to_vec(),
-            clients,
+            past,
             mail: VecDeque::new(),
             due: Vec::new(),
             now: Duration::ZERO,
@@ -171,7 +216,7 @@ impl Calm {
     /// The hash of everything that matters to what happens next.
     fn print(&self) -> u64 {
         let mut hasher = crate::shared::hasher();
-        (&self.nodes, self.clients, self.broken).hash(&mut hasher);
+        (&self.nodes, self.past, self.broken).hash(&mut hasher);
         self.mail.hash(&mut hasher);
         for (when, node, timer) in &self.due {
             (when.saturating_sub(self.now), node, timer).hash(&mut hasher);
@@ -193,7 +238,10 @@ impl Calm {
         let tells = stepped.tells;
         if tells != NONE {
             self.broken |= space.contents().is_broken(tells);
-            self.clients = space.tell_clients(self.clients, tells);
+            self.past = match self.past {
+                Past::Clients(clients) => Past::Clients(space.tell_clients(clients, tells)),
+                Past::Outer(outer) => Past::Outer(space.tell(outer, tells)),
+            };
         }
         self.mail.extend(space.sent(step));
         for timer in space.armed(step) {
@@ -231,7 +279,8 @@ impl Calm {
                     .contains(quorate::machine::NodeId(*place as u64))
             })
             .collect();
-        let mut clients = space.clients(self.clients).iter().enumerate();
+        let clients = self.past.clients(space);
+        let mut clients = space.clients(clients).iter().enumerate();
         let ready = clients.find(|(index, client)| {
             client.waiting.is_none() && client.next < space.rules.scripts[*index]
         });
@@ -241,7 +290,13 @@ impl Calm {
         };
         let place = doors[(index + at.next as usize) % doors.len()];
         let call = space.call_number(index, at);
-        self.clients = space.ask_clients(self.clients, index, place);
+        self.past = match self.past {
+            Past::Clients(clients) => Past::Clients(space.ask_clients(clients, index, place)),
+            Past::Outer(outer) => {
+                let client = u32::try_from(index).expect("few clients");
+                Past::Outer(space.ask(outer, client, place))
+            }
+        };
         if let Some(step) = space.step(self.nodes[place], What::Call(call)) {
             self.take(space, place, step);
         }

@@ -61,6 +61,8 @@ pub(super) trait Contents {
     fn bury(&mut self, outer: u32, place: usize) -> Option<u32>;
     /// The outers after each cut that may come, or after healing.
     fn cuts(&mut self, outer: u32) -> Box<[u32]>;
+    /// The outer once the adversary has retired.
+    fn retired(&mut self, outer: u32) -> u32;
     /// What a traitor says that was told this.
     fn lies(&mut self, traitor: usize, heard: &[u32]) -> Vec<u32>;
     /// As whom a node is done with a message: [`SENDER`], [`RECEIVER`], both.
@@ -81,6 +83,11 @@ pub(super) trait Contents {
 
     /// Of nodes.
     fn is_met_by_nodes(&self, promise: usize, nodes: &[u32]) -> bool;
+    /// Of all but the messages.
+    fn is_met_still(&self, promise: usize, nodes: &[u32], outer: u32) -> bool;
+    /// Of a state in which nothing is under way, where the promise is to get somewhere: whether it is
+    /// there.
+    fn is_reached(&self, promise: usize, nodes: &[u32], outer: u32) -> bool;
     /// Of a state.
     fn is_met(&self, promise: usize, state: Borrowed<'_>) -> bool;
     /// True if the world goes on from a state.
@@ -186,6 +193,7 @@ pub(super) enum On {
     Told,
     Nodes,
     Clients(Goal),
+    Still,
     Whole,
 }
 

@@ -300,7 +300,7 @@ fn misses(space: &Space<'_>, promise: usize, row: &Row) -> bool {
     let (_, outer, _) = space.parts(row);
     match &space.rules.pledges[promise].on {
         On::Clients(goal) => !goal(space.clients(space.clients_of(outer))),
-        On::Told | On::Nodes | On::Whole => !space.is_met(promise, row),
+        On::Told | On::Nodes | On::Still | On::Whole => !space.is_met(promise, row),
     }
 }
 

@@ -43,6 +43,8 @@ pub(super) enum Definition {
     },
     /// An outer after a node crashed.
     Bury { outer: u32, place: u32, after: u32 },
+    /// An outer once the adversary has retired.
+    Retired { outer: u32, after: u32 },
     /// The outers after each cut, or after healing.
     Cuts { outer: u32, after: Vec<u32> },
 }
@@ -170,6 +172,11 @@ impl Teller {
                         after,
                     },
                 );
+            }
+            Born::Retired(outer) => {
+                self.part(space, OUTER, outer);
+                let after = part;
+                self.say(OUTER, part, Definition::Retired { outer, after });
             }
             Born::Cut(outer) => {
                 self.part(space, OUTER, outer);
@@ -311,6 +318,10 @@ impl Listener {
             } => {
                 let buried = space.bury(self.ours(OUTER, *outer)?, *place as usize);
                 put(&mut self.parts[OUTER], *after, buried.ok_or(Stranger)?);
+            }
+            Definition::Retired { outer, after } => {
+                let ours = space.retired(self.ours(OUTER, *outer)?);
+                put(&mut self.parts[OUTER], *after, ours);
             }
             Definition::Cuts { outer, after } => {
                 let ours = space.cuts(self.ours(OUTER, *outer)?);

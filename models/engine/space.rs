@@ -107,6 +107,8 @@ pub(super) enum Born {
     Bury(u32, u32),
     /// From this outer, by a cut or its healing.
     Cut(u32),
+    /// From this outer, when the adversary retired.
+    Retired(u32),
 }
 
 /// A step of a node: it is computed once.
@@ -242,6 +244,7 @@ pub(super) struct Space<'w> {
     told: Memo<u32>,
     clients_told: Memo<u32>,
     buried: Memo<u32>,
+    retired: Memo<u32>,
     /// What a traitor says that was told this: to whom, and the message.
     pub(super) lies: Interned<Lies>,
     /// How often there were crashes, cuts, healings and lies that changed something.
@@ -354,6 +357,7 @@ impl<'w> Space<'w> {
             told: Memo::default(),
             clients_told: Memo::default(),
             buried: Memo::default(),
+            retired: Memo::default(),
             lies: Interned::default(),
             faults: [0; 4],
             child: Vec::new(),
@@ -730,6 +734,18 @@ impl<'w> Space<'w> {
         after
     }
 
+    /// The outer once the adversary has retired, for calms.
+    pub(super) fn retired(&mut self, outer: u32) -> u32 {
+        if let Some(known) = self.retired.get(&u64::from(outer)) {
+            return *known;
+        }
+        let after = self.contents.retired(outer);
+        self.note(Born::Retired(outer));
+        self.retired.insert(u64::from(outer), after);
+        after
+    }
+
+    /// The outers after each cut that may come, or after healing.
     pub(super) fn cuts(&mut self, outer: u32) -> Box<[u32]> {
         if let Some(known) = &self.outers.get(outer).cuts {
             return known.clone();

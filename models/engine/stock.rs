@@ -19,7 +19,7 @@ use super::space::{Deed, LETTER, NODE, NONE, What};
 use crate::action::Action;
 use crate::ghost::Ghost;
 use crate::memory::{Effect, Occurrence};
-use crate::promise::{Condition, Kind};
+use crate::promise::{Condition, Kind, Still};
 use crate::shared::{Shared, fingerprint};
 use crate::snapshot::{Broken, Client, Letter, Node, Snapshot};
 use crate::symmetry::{Look, Renaming};
@@ -282,6 +282,7 @@ impl<M: Machine, G: Ghost<M>> Stock<'_, M, G> {
                 Condition::Told(_) => On::Told,
                 Condition::Nodes(_) => On::Nodes,
                 Condition::Clients(condition) => On::Clients(condition.clone()),
+                Condition::Still(_) => On::Still,
                 Condition::Whole(_) => On::Whole,
             },
         });
@@ -443,6 +444,12 @@ impl<M: Machine, G: Ghost<M>> Contents for Stock<'_, M, G> {
         next.into_boxed_slice()
     }
 
+    fn retired(&mut self, outer: u32) -> u32 {
+        let mut stub = self.stub(outer).clone();
+        stub.adversary.retire();
+        self.number_outer(stub)
+    }
+
     fn lies(&mut self, traitor: usize, heard: &[u32]) -> Vec<u32> {
         let Some(lies) = &self.world.faults.lies else {
             return Vec::new();
@@ -502,6 +509,25 @@ impl<M: Machine, G: Ghost<M>> Contents for Stock<'_, M, G> {
         };
         let nodes: Vec<&Node<M>> = nodes.iter().map(|node| self.content(*node)).collect();
         condition(&nodes)
+    }
+
+    fn is_met_still(&self, promise: usize, nodes: &[u32], outer: u32) -> bool {
+        let Condition::Still(condition) = &self.world.promises[promise].condition else {
+            unreachable!("asked of a promise that looks at all but the messages")
+        };
+        let nodes = nodes.iter().map(|node| self.content(*node)).collect();
+        let told = self.stub(outer).told();
+        condition(&Still { nodes, told })
+    }
+
+    fn is_reached(&self, promise: usize, nodes: &[u32], outer: u32) -> bool {
+        let letters = &[];
+        let state = self.snapshot(Borrowed {
+            nodes,
+            outer,
+            letters,
+        });
+        self.world.promises[promise].condition.of(&state)
     }
 
     fn is_met(&self, promise: usize, state: Borrowed<'_>) -> bool {

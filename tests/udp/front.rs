@@ -19,7 +19,7 @@ use quorate::udp::resp::Value;
 use quorate::udp::served::{Answer, Command, Served as _};
 use tempfile::TempDir;
 
-use crate::processes::{eventually, free_addresses, quorate};
+use crate::processes::{bind_any, eventually, free_addresses, quorate};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -33,9 +33,7 @@ pub(crate) struct Members {
 
 impl Members {
     pub(crate) fn start(protocol: &'static str, count: usize, more: &[&str]) -> Self {
-        let listeners: Vec<_> = (0..count)
-            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-            .collect();
+        let listeners: Vec<_> = (0..count).map(|_| bind_any(TcpListener::bind)).collect();
         let clients = listeners.iter().map(|it| it.local_addr().unwrap());
         let mut members = Self {
             directory: TempDir::new().unwrap(),

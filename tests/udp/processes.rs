@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, UdpSocket};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::io::{self, BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
@@ -33,10 +34,19 @@ pub(crate) fn quorate() -> Command {
 
 /// So many addresses that were free a moment ago.
 pub(crate) fn free_addresses(count: usize) -> Vec<SocketAddr> {
-    let sockets: Vec<UdpSocket> = (0..count)
-        .map(|_| UdpSocket::bind("127.0.0.1:0").unwrap())
-        .collect();
+    let sockets: Vec<UdpSocket> = (0..count).map(|_| bind_any(UdpSocket::bind)).collect();
     sockets.iter().map(|it| it.local_addr().unwrap()).collect()
+}
+
+/// Binds a port of those that systems do not give to who asks for any: else somebody else's client might
+/// be given it before its member is there.
+pub(crate) fn bind_any<T>(bind: impl Fn(SocketAddr) -> io::Result<T>) -> T {
+    let bound = (0..100).find_map(|_| {
+        let drawn = RandomState::new().build_hasher().finish() % 22_000;
+        let port = 10_000 + u16::try_from(drawn).unwrap();
+        bind((Ipv4Addr::LOCALHOST, port).into()).ok()
+    });
+    bound.expect("one of a hundred ports is free")
 }
 
 pub(crate) fn signal(child: &Child, name: &str) {

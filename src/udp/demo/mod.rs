@@ -484,14 +484,33 @@ impl Drop for Directory {
 /// let go, so that they differ.
 fn free_addresses(count: u64) -> io::Result<Vec<(SocketAddr, SocketAddr)>> {
     let bind = |_| {
-        let any = (Ipv4Addr::LOCALHOST, 0);
-        Ok((UdpSocket::bind(any)?, TcpListener::bind(any)?))
+        Ok((
+            bind_any(|at| UdpSocket::bind(at))?,
+            bind_any(|at| TcpListener::bind(at))?,
+        ))
     };
     let sockets: Vec<(UdpSocket, TcpListener)> = (0..count).map(bind).collect::<io::Result<_>>()?;
     let addresses = sockets.iter();
     addresses
         .map(|(udp, tcp)| Ok((udp.local_addr()?, tcp.local_addr()?)))
         .collect()
+}
+
+/// Binds a port of those that systems do not give to who asks for any: else another's client might be
+/// given it before its member is there.
+fn bind_any<T>(bind: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+    const PORTS: core::ops::Range<u16> = 10_000..32_000;
+    const ATTEMPTS: u32 = 100;
+    let mut refused = io::ErrorKind::AddrInUse.into();
+    for _ in 0..ATTEMPTS {
+        let drawn = random()? % u64::try_from(PORTS.len()).unwrap_or(1);
+        let port = PORTS.start + u16::try_from(drawn).unwrap_or(0);
+        match bind((Ipv4Addr::LOCALHOST, port).into()) {
+            Ok(bound) => return Ok(bound),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
 }
 
 fn settings(protocol: Protocol, count: u64) -> Result<Settings, DemoError> {
