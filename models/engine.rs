@@ -551,7 +551,7 @@ impl<'w> Search<'w> {
         self.turn();
         while self.waits() > 0 && !self.is_over() {
             self.depth += 1;
-            while self.level.len() > 0 || self.fetch() {
+            while !self.level.is_empty() || self.fetch() {
                 if !self.expand_level(watch) {
                     return;
                 }

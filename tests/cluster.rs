@@ -102,18 +102,18 @@ fn a_run_happens_again_byte_for_byte_and_another_seed_is_another_run() {
 /// What each sabotage is caught by, and in how many of how many seeds at least.
 const CAUGHT: [(Sabotage, Protocol, u64); Sabotage::ALL.len()] = [
     (Sabotage::NoFlush, Protocol::Register, 10),
-    (Sabotage::SendBeforeFlush, Protocol::CapCp, 300),
+    (Sabotage::SendBeforeFlush, Protocol::Register, 300),
     (Sabotage::ReplyBeforeFlush, Protocol::CapAp, 300),
     (Sabotage::NoJournal, Protocol::Raft, 10),
     (Sabotage::BootForgotten, Protocol::Register, 2_000),
     (Sabotage::DamageCut, Protocol::Raft, 500),
-    (Sabotage::FailureIgnored, Protocol::CapCp, 200),
+    (Sabotage::FailureIgnored, Protocol::Register, 300),
     (Sabotage::StaleSnapshot, Protocol::CapCp, 200),
     (Sabotage::RenameBeforeFlush, Protocol::CapAp, 100),
     (Sabotage::NamesReused, Protocol::Raft, 300),
     (Sabotage::UnknownToldAsFailure, Protocol::CapCp, 10),
     (Sabotage::BlindRetry, Protocol::Raft, 20),
-    (Sabotage::ReceiverUnchecked, Protocol::Register, 1_000),
+    (Sabotage::ReceiverUnchecked, Protocol::Register, 3_000),
     (Sabotage::ChecksumUnchecked, Protocol::Register, 200),
 ];
 

@@ -66,6 +66,14 @@ impl<M: Machine> SlowDisk<M> {
         }
     }
 
+    /// Whether something was said already of what is only being flushed.
+    pub(super) fn is_hasty(&self) -> bool {
+        matches!(
+            self.sabotage,
+            Some(Sabotage::SendBeforeFlush | Sabotage::ReplyBeforeFlush)
+        )
+    }
+
     /// The flush is done.
     pub(super) fn complete(&mut self) {
         self.platter.complete();

@@ -184,6 +184,7 @@ impl<M: Served> Simulation<M> {
         };
         let cycle = running.member.cycle_mut();
         let begins = cycle.ground_mut().flush.begin();
+        let hasty = begins && cycle.ground_mut().flush.is_hasty();
         let wakes = (cycle.has_room())
             .then(|| cycle.wakes_at())
             .flatten()
@@ -205,6 +206,10 @@ impl<M: Served> Simulation<M> {
                 let within_it = within(&mut self.rng, takes);
                 self.later(within_it, Happening::PowerFails { node, boot });
             }
+        }
+        if hasty {
+            // What it says too early leaves at once, not at whatever its next turn is.
+            self.later(Duration::from_micros(1), Happening::Wakes { node, boot });
         }
         if let Some(at) = sets {
             self.later(at.saturating_sub(self.now), Happening::Wakes { node, boot });

@@ -167,6 +167,8 @@ pub(super) fn healed() -> Vec<Box<dyn Exhibit>> {
                 .purging(sender_is_done, receiver_is_done)
                 .rings_late(|_| true)
                 .crashes(HEALED.nodes(), 1)
+                // Until the calm nobody compares.
+                .never("deliver Compare")
         }),
         Claimed::holds(95_371, 413_675, || {
             hinted("hints", HINTING, &["A", "B"], |right| right)
@@ -245,6 +247,8 @@ pub(super) fn healed() -> Vec<Box<dyn Exhibit>> {
         Claimed::holds(19, 25, || {
             beside("siblings", BESIDE, |right| right)
                 .says("two clients write beside each other, through replicas")
+                // Until the calm nobody compares.
+                .never("deliver Compare")
         }),
     ]
 }

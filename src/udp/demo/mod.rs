@@ -483,12 +483,7 @@ impl Drop for Directory {
 /// So many addresses that were free a moment ago, and as many for clients. All are held before any is
 /// let go, so that they differ.
 fn free_addresses(count: u64) -> io::Result<Vec<(SocketAddr, SocketAddr)>> {
-    let bind = |_| {
-        Ok((
-            bind_any(|at| UdpSocket::bind(at))?,
-            bind_any(|at| TcpListener::bind(at))?,
-        ))
-    };
+    let bind = |_| Ok((bind_any(UdpSocket::bind)?, bind_any(TcpListener::bind)?));
     let sockets: Vec<(UdpSocket, TcpListener)> = (0..count).map(bind).collect::<io::Result<_>>()?;
     let addresses = sockets.iter();
     addresses
