@@ -94,6 +94,15 @@ impl<M: Machine, G: Ghost<M>> Claimed<M, G> {
         Self::boxed(Claim::Falls { promise, steps }, Depth::Default, make)
     }
 
+    /// The same, where that takes more states than every test run can have.
+    pub fn falls_deep(
+        promise: &'static str,
+        steps: usize,
+        make: impl Fn() -> World<M, G> + Send + Sync + 'static,
+    ) -> Box<dyn Exhibit> {
+        Self::boxed(Claim::Falls { promise, steps }, Depth::Deep, make)
+    }
+
     fn boxed(
         claim: Claim,
         depth: Depth,

@@ -16,6 +16,8 @@ use quorate_models::cluster::{self, Plan, Sabotage};
 use quorate_models::engine::{Crew, Hosts, Options, Progress, unwatched};
 use quorate_models::simulate::Walks;
 use quorate_models::{matrix, recordings};
+use signal_hook::consts::SIGINT;
+use signal_hook::flag;
 
 /// Checks quorate's protocols in every state of their worlds, and shows what breaks them.
 #[derive(Parser)]
@@ -199,6 +201,8 @@ enum Picture {
 }
 
 fn main() -> ExitCode {
+    #[cfg(unix)]
+    end_with_the_reader();
     let done = match Arguments::parse().command {
         Command::List => Ok(list()),
         Command::Check {
@@ -455,17 +459,20 @@ fn unless(stopped: &AtomicBool) -> ControlFlow<()> {
     }
 }
 
+/// Ends quietly when nobody reads on: `cargo model list | head` is no mistake. Rust would panic.
+#[cfg(unix)]
+fn end_with_the_reader() {
+    let always = Arc::new(AtomicBool::new(true));
+    let _ = flag::register_conditional_default(signal_hook::consts::SIGPIPE, always);
+}
+
 /// Becomes true when the user presses Ctrl-C: the search then ends with what it has. At the second
 /// time the process ends.
 fn stop_on_interrupt() -> Result<Arc<AtomicBool>, String> {
     let stopped = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stopped);
-    let handler = move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    };
-    ctrlc::set_handler(handler).map_err(|error| format!("cannot listen for Ctrl-C: {error}"))?;
+    let listens = flag::register_conditional_shutdown(SIGINT, 130, Arc::clone(&stopped))
+        .and_then(|_| flag::register(SIGINT, Arc::clone(&stopped)));
+    listens.map_err(|error| format!("cannot listen for Ctrl-C: {error}"))?;
     Ok(stopped)
 }
 

@@ -36,6 +36,7 @@ mod symbolic;
 pub use bounded::{Bounded, Scope};
 use clients::{Treason, clients, readers};
 use dead::Rules;
+pub use flaws::survivors;
 use liar::{Forgery, Liar};
 pub use record::{Clients, Record};
 pub use symbolic::Symbolic;
@@ -345,12 +346,33 @@ fn of_safety(
     })
 }
 
+/// The same, of a world too large for every test run.
+fn of_safety_deep(
+    unique: usize,
+    generated: usize,
+    name: &'static str,
+    says: &'static str,
+    setting: Setting,
+) -> Box<dyn Exhibit> {
+    Claimed::holds_deep(unique, generated, move || {
+        reduced(safety(name, &setting, |right| right), &setting).says(says)
+    })
+}
+
+/// Two places with a checkpoint after each, one request, and two views.
+fn checkpoints_over_views(traitor: u64) -> Setting {
+    let mut setting = Setting::four(traitor, 2);
+    (setting.places, setting.interval) = (2, 1);
+    setting.requests.truncate(1);
+    setting
+}
+
 /// What is claimed of PBFT.
 pub fn protocol() -> Protocol {
     Protocol {
         name: "pbft",
         summary: "Practical Byzantine fault tolerance: a replicated store among replicas that lie",
-        worlds: worlds(),
+        worlds: worlds().into_iter().chain(deep_worlds()).collect(),
         flaws: flaws::exhibits(),
     }
 }
@@ -481,6 +503,73 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
                 |right| right,
             )
             .says("an honest client; the first primary says nothing; 2 views")
+        }),
+    ]
+}
+
+/// Worlds of millions of states.
+fn deep_worlds() -> Vec<Box<dyn Exhibit>> {
+    vec![
+        Claimed::holds(2_837_302, 17_062_218, || {
+            let mut setting = Setting::four(2, 3);
+            setting.requests.truncate(1);
+            reduced(safety("three-views", &setting, |right| right), &setting)
+                .says("4 replicas, of which the third primary lies; 1 request; 3 views")
+                // There is no other batch.
+                .except(REPLACED)
+        }),
+        of_safety_deep(
+            21_495_658,
+            133_652_289,
+            "three-views-first-primary-lies",
+            "4 replicas, of which the first primary lies; 2 requests that compete for one place; 3 views",
+            Setting::four(0, 3),
+        ),
+        of_safety_deep(
+            49_629_166,
+            281_781_300,
+            "three-views-second-primary-lies",
+            "the same, but the second primary lies",
+            Setting::four(1, 3),
+        ),
+        of_safety_deep(
+            10_280_954,
+            58_817_049,
+            "three-views-third-primary-lies",
+            "the same, but the third primary lies",
+            Setting::four(2, 3),
+        ),
+        of_safety_deep(
+            10_232_768,
+            66_049_895,
+            "three-views-backup-lies",
+            "the same, but a replica lies that is primary in none of them",
+            Setting::four(3, 3),
+        ),
+        Claimed::holds_deep(14_043_016, 160_590_257, || {
+            let setting = checkpoints_over_views(2);
+            reduced(safety("checkpoint-backup-lies", &setting, |right| right), &setting)
+                .says("2 places with a checkpoint after each; a replica lies that is primary in neither of 2 views")
+                // There is no other batch.
+                .except(REPLACED)
+        }),
+        Claimed::holds_deep(1, 1, || {
+            let setting = checkpoints_over_views(0);
+            reduced(
+                safety("checkpoint-first-primary-lies", &setting, |right| right),
+                &setting,
+            )
+            .says("the same, but the first primary lies")
+            .except(REPLACED)
+        }),
+        Claimed::holds_deep(1, 1, || {
+            let setting = checkpoints_over_views(1);
+            reduced(
+                safety("checkpoint-second-primary-lies", &setting, |right| right),
+                &setting,
+            )
+            .says("the same, but the second primary lies")
+            .except(REPLACED)
         }),
     ]
 }

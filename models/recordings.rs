@@ -1,15 +1,17 @@
 //! What real nodes heard and said, replayed and judged.
 //!
 //! A recording of [`quorate::udp::recording`] is one boot of one node. [`replay`] runs it through the
-//! machine, which must say the same again. [`judge`] does so with the recordings of a cluster, and
-//! puts together from them what its clients were told, which must be what one store could have told.
+//! machine, which must say the same again; one that signs needs its key for that. [`judge`] does so with
+//! the recordings of a cluster, and puts together from them in which order its nodes did what, which must
+//! be one order, and what its clients were told, which must be what one store could have told.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use quorate::machine::NodeId;
-use quorate::udp::configuration::{Cluster, Protocol, Settings};
+use quorate::machine::{NodeId, Output};
+use quorate::udp::configuration::{Cluster, Place, Protocol, Settings};
 use quorate::udp::recording::{self, Entry, Recording};
 use quorate::udp::served::{Answer, Command, ForServed, Served, with};
 
@@ -40,6 +42,7 @@ pub fn replay(path: &Path) -> Result<String, String> {
 pub fn judge(paths: &[PathBuf], clock_error_us: u64) -> Result<String, String> {
     let mut said = Vec::new();
     let mut happened = Vec::new();
+    let mut order = Order::default();
     let mut protocol: Option<Protocol> = None;
     for (number, path) in paths.iter().enumerate() {
         said.push(replay(path)?);
@@ -55,10 +58,17 @@ pub fn judge(paths: &[PathBuf], clock_error_us: u64) -> Result<String, String> {
             node,
             clock_error_us,
             happened: &mut happened,
+            order: &mut order,
         };
         with(cluster.protocol, deed).map_err(|why| told(path, &why))?;
     }
     let protocol = protocol.ok_or("name the recordings of a cluster")?;
+    if let Some((last, _)) = order.0.last_key_value() {
+        said.push(format!(
+            "what was executed at {} places, up to {last}, was the same wherever it was",
+            order.0.len()
+        ));
+    }
     if !is_linearizable(protocol) {
         said.push(format!(
             "{} promises its clients no common order: nothing more to judge",
@@ -78,7 +88,7 @@ fn history(mut happened: Vec<Happened>) -> Result<(usize, usize), String> {
     // What is asked at the moment of an answer overlaps it.
     happened.sort_by_key(|it| (it.at_us, matches!(it.what, What::Answers(_))));
     let mut book = Book::default();
-    let mut asked = std::collections::BTreeMap::new();
+    let mut asked = BTreeMap::new();
     for Happened {
         boot,
         node,
@@ -130,12 +140,27 @@ struct Replay<'a> {
     cluster: &'a Cluster,
 }
 
+impl Replay<'_> {
+    /// What the node had beside, as far as it matters to what it says: its key.
+    fn place(&self, node: NodeId) -> Result<Place, String> {
+        let listen = self.cluster.members.get(&node);
+        Ok(Place {
+            node,
+            listen: *listen.ok_or_else(|| format!("{node} is no member of its cluster"))?,
+            admin: None,
+            data: PathBuf::new(),
+            key: self.settings.key.clone(),
+        })
+    }
+}
+
 impl ForServed for Replay<'_> {
     type Output = Result<String, String>;
 
     fn with<M: Served>(mut self) -> Result<String, String> {
         let node = NodeId(self.settings.id.unwrap_or(0));
-        let machine = M::machine(self.cluster, node);
+        let machine = M::equipped(self.cluster, &self.place(node)?);
+        let machine = machine.map_err(|error| format!("it cannot be replayed: {error}"))?;
         let replayed =
             recording::replay(&machine, &mut self.recording).map_err(|error| error.to_string())?;
         Ok(format!(
@@ -145,6 +170,34 @@ impl ForServed for Replay<'_> {
             replayed.outputs,
             replayed.unsaid
         ))
+    }
+}
+
+/// What was done at each place of the order that all keep, and who said so first.
+#[derive(Default)]
+struct Order(BTreeMap<u64, (NodeId, String)>);
+
+impl Order {
+    /// Within one boot, `last` is where it was.
+    fn executes(
+        &mut self,
+        node: NodeId,
+        last: &mut Option<u64>,
+        place: u64,
+        what: String,
+    ) -> Result<(), String> {
+        if let Some(last) = last.filter(|last| place <= *last) {
+            return Err(format!("{node} executed place {place} after place {last}"));
+        }
+        *last = Some(place);
+        let (first, known) = self.0.entry(place).or_insert_with(|| (node, what.clone()));
+        if *known == what {
+            Ok(())
+        } else {
+            Err(format!(
+                "at place {place}, {node} executed\n  {what}\nand {first}\n  {known}"
+            ))
+        }
     }
 }
 
@@ -168,6 +221,7 @@ struct Gather<'a> {
     node: usize,
     clock_error_us: u64,
     happened: &'a mut Vec<Happened>,
+    order: &'a mut Order,
 }
 
 impl ForServed for Gather<'_> {
@@ -175,6 +229,7 @@ impl ForServed for Gather<'_> {
 
     fn with<M: Served>(mut self) -> Result<(), String> {
         let booted = self.recording.header.booted_at_us;
+        let mut last = None;
         while let Some(entry) = (self.recording.entry::<M>()).map_err(|error| error.to_string())? {
             let (at_us, ticket, what) = match entry {
                 Entry::Asks {
@@ -195,7 +250,14 @@ impl ForServed for Gather<'_> {
                     ticket,
                     What::Answers(answer),
                 ),
-                Entry::Boots(_) | Entry::Hears { .. } | Entry::Says { .. } => continue,
+                Entry::Says { outputs, .. } => {
+                    for (place, what) in outputs.iter().filter_map(executed::<M>) {
+                        let node = NodeId(self.node as u64);
+                        self.order.executes(node, &mut last, place, what)?;
+                    }
+                    continue;
+                }
+                Entry::Boots(_) | Entry::Hears { .. } => continue,
             };
             self.happened.push(Happened {
                 at_us,
@@ -206,5 +268,12 @@ impl ForServed for Gather<'_> {
             });
         }
         Ok(())
+    }
+}
+
+fn executed<M: Served>(output: &Output<M>) -> Option<(u64, String)> {
+    match output {
+        Output::Event(event) => M::executed(event),
+        Output::Send { .. } | Output::Arm(_) | Output::Disarm(_) => None,
     }
 }

@@ -15,9 +15,9 @@ use quorate::pbft::{
 use quorate_models::laws::{self, Move};
 use quorate_models::pbft::{
     AGREEMENT, EXECUTED, IN_ORDER, LINEARIZABLE, ONE_STATE, STABLE, Symbolic, UNIQUE, VALIDITY,
-    mirrored, obligations, wrong_obligations,
+    mirrored, obligations, survivors, wrong_obligations,
 };
-use quorate_models::testing::{audits, holds, refutes};
+use quorate_models::testing::{audits, holds, is_as_claimed, refutes};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -49,6 +49,53 @@ fn promises_hold_over_a_view_change_when_a_backup_lies() {
 #[test]
 fn promises_hold_over_a_view_change_when_only_clients_lie() {
     holds("pbft", "nobody-lies", 603_567);
+}
+
+#[test]
+fn promises_hold_over_three_views() {
+    holds("pbft", "three-views", 2_837_302);
+}
+
+#[test]
+fn promises_hold_over_three_views_when_the_first_primary_lies() {
+    holds("pbft", "three-views-first-primary-lies", 21_495_658);
+}
+
+#[test]
+fn promises_hold_over_three_views_when_the_second_primary_lies() {
+    holds("pbft", "three-views-second-primary-lies", 49_629_166);
+}
+
+#[test]
+fn promises_hold_over_three_views_when_the_third_primary_lies() {
+    holds("pbft", "three-views-third-primary-lies", 10_280_954);
+}
+
+#[test]
+fn promises_hold_over_three_views_when_a_backup_lies() {
+    holds("pbft", "three-views-backup-lies", 10_232_768);
+}
+
+#[test]
+fn promises_hold_with_checkpoints_over_a_view_change_when_a_backup_lies() {
+    holds("pbft", "checkpoint-backup-lies", 14_043_016);
+}
+
+#[test]
+fn agreement_falls_when_only_the_view_before_is_carried_over() {
+    refutes("pbft", "one-view-carried", AGREEMENT);
+}
+
+#[test]
+fn agreement_falls_when_the_oldest_certificate_obliges() {
+    refutes("pbft", "oldest-obliges", AGREEMENT);
+}
+
+#[test]
+fn two_views_do_not_refute_what_three_do() {
+    for exhibit in survivors() {
+        is_as_claimed(&*exhibit);
+    }
 }
 
 #[test]

@@ -5,13 +5,15 @@
     reason = "each flaw spoils one thing and leaves the rest alone"
 )]
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
+use quorate::data::Map;
 use quorate::machine::{Machine, NodeId, Outbox, Output, State};
 use quorate::pbft::{
     Assignment, Call, Certificate, Durable, Event, Keys, Message, NewView, Pbft, Sequence,
-    Signature, Signed, Sizes, Stage, Timer, View, ViewChange, Volatile,
+    Signature, Signed, Sizes, Stage, Stance, Timer, View, ViewChange, Volatile,
 };
 
 use super::clients::{Treason, clients, readers};
@@ -61,6 +63,10 @@ pub(super) enum Flaw {
     OnlyCommittedCarried,
     /// What it executed it tells nothing of: that is done.
     ExecutedNotCarried,
+    /// It tells of what it prepared in the view that it leaves, and of nothing earlier.
+    OneViewCarried,
+    /// Of two batches that were prepared at one place, the one of the earlier view obliges.
+    OldestObliges,
     /// It never suspects anyone. Neither does the textbook's.
     NoViewChange,
     /// It executes what is committed, whatever comes before it. So does the textbook's.
@@ -110,8 +116,15 @@ impl Machine for Flawed {
         if self.mistakes(state, &mut message) {
             return;
         }
-        let hides = self.flaw == Flaw::ReadsAtOnce && matches!(message, Message::Read(_));
-        let hidden = hides.then(|| std::mem::take(&mut state.durable.certificates));
+        let hidden = match (self.flaw, &mut message) {
+            (Flaw::ReadsAtOnce, Message::Read(_)) => {
+                Some(std::mem::take(&mut state.durable.certificates))
+            }
+            (Flaw::OldestObliges, Message::ViewChange(change)) => {
+                self.prefers_oldest(state, &mut change.value)
+            }
+            _ => None,
+        };
         self.act(state, out, |right, state, out| {
             right.on_message(state, from, message, out);
         });
@@ -175,14 +188,18 @@ impl Flawed {
     /// Spoils what it tells of what it prepared.
     fn carries_less(&self, known: &Durable, change: &mut ViewChange) {
         let executed = known.service.executed;
+        let next = change.view;
         change.prepared.retain(|one| {
             let Assignment {
-                sequence, digest, ..
+                view,
+                sequence,
+                digest,
             } = one.assignment;
             let slot = known.slots.get(&sequence);
             match self.flaw {
                 Flaw::NothingCarried => false,
                 Flaw::ExecutedNotCarried => executed < sequence,
+                Flaw::OneViewCarried => view.0 + 1 == next.0,
                 Flaw::OnlyCommittedCarried => {
                     slot.is_some_and(|slot| slot.digest == digest && slot.stage == Stage::Committed)
                 }
@@ -243,6 +260,16 @@ impl Flawed {
                 each_change(&mut new_view.value, believe);
             }
             (Flaw::OrdersTrusted, Message::NewView(new_view)) => oblige(&mut new_view.value),
+            (Flaw::OldestObliges, Message::NewView(new_view)) => {
+                let changes = new_view.value.changes.values();
+                let oldest = oldest(changes.flat_map(|change| &change.value.prepared));
+                each_change(&mut new_view.value, |change| {
+                    change
+                        .value
+                        .prepared
+                        .retain(|one| oldest.contains(&one.assignment));
+                });
+            }
             (Flaw::StateUnchecked, Message::State { stable, page }) => {
                 stable.checkpoint.digest = self.right.keys.digest(page);
                 stable.proof = enough();
@@ -250,6 +277,37 @@ impl Flawed {
             _ => {}
         }
         false
+    }
+
+    /// Before the primary of a new view hears who left for it: leaves out of all that it knows what an
+    /// earlier certificate speaks against. Gives what it has prepared itself, to be put back.
+    fn prefers_oldest(
+        &self,
+        state: &mut State<Self>,
+        heard: &mut ViewChange,
+    ) -> Option<Map<Sequence, Certificate>> {
+        let durable = &mut state.durable;
+        let begins = durable.view == heard.view
+            && durable.stance == Stance::Changing
+            && self.right.sizes.primary(heard.view) == self.right.me;
+        if !begins {
+            return None;
+        }
+        let left = &mut state.volatile.view_changes;
+        let told = left.values().flat_map(|change| &change.value.prepared);
+        let own = durable.certificates.values();
+        let oldest = oldest(told.chain(own).chain(&heard.prepared));
+        let keeps = |one: &Certificate| oldest.contains(&one.assignment);
+        heard.prepared.retain(keeps);
+        let spoiled = left.iter().map(|(node, change)| {
+            let mut change = change.clone();
+            change.value.prepared.retain(keeps);
+            (*node, change)
+        });
+        *left = spoiled.collect();
+        let kept = durable.certificates.clone();
+        durable.certificates.retain(|_, one| keeps(one));
+        Some(kept)
     }
 
     /// A backup that has not voted: in its name a vote counts that should not.
@@ -262,6 +320,18 @@ impl Flawed {
         });
         free.unwrap_or(by)
     }
+}
+
+/// For each place, what was prepared there first.
+fn oldest<'a>(prepared: impl Iterator<Item = &'a Certificate>) -> Vec<Assignment> {
+    let mut oldest: BTreeMap<Sequence, Assignment> = BTreeMap::new();
+    for Certificate { assignment, .. } in prepared {
+        let first = oldest.entry(assignment.sequence).or_insert(*assignment);
+        if assignment.view < first.view {
+            *first = *assignment;
+        }
+    }
+    oldest.into_values().collect()
 }
 
 /// Makes a vote one for whatever was ordered.
@@ -332,6 +402,7 @@ pub(super) fn exhibits() -> Vec<Box<dyn Exhibit>> {
     all.extend(signatures());
     all.extend(votes());
     all.extend(view_changes());
+    all.extend(three_views());
     all.extend(order());
     all.extend(progress());
     all
@@ -533,6 +604,43 @@ fn view_changes() -> Vec<Box<dyn Exhibit>> {
                 .says("what a new primary orders is not compared with what was prepared")
         }),
     ]
+}
+
+/// What two views do not refute.
+fn three_views() -> Vec<Box<dyn Exhibit>> {
+    vec![
+        Claimed::falls(AGREEMENT, 19, || {
+            flawed_reduced(
+                Flaw::OneViewCarried,
+                "one-view-carried",
+                &Setting::four(2, 3),
+            )
+            .says("view changes say what was prepared in the view before, and nothing earlier")
+        }),
+        Claimed::falls_deep(AGREEMENT, 24, || {
+            flawed_reduced(Flaw::OldestObliges, "oldest-obliges", &Setting::four(0, 3))
+                .says("of two batches that were prepared at one place, the earlier view's obliges")
+        }),
+    ]
+}
+
+/// The same two in two views, with the traitor at every position that matters. They do nothing wrong
+/// there: the states are those of the right machine.
+pub fn survivors() -> Vec<Box<dyn Exhibit>> {
+    let counts = [
+        (229_076, 1_256_360),
+        (203_285, 1_108_231),
+        (261_944, 1_577_423),
+    ];
+    let mut survivors = Vec::new();
+    for flaw in [Flaw::OneViewCarried, Flaw::OldestObliges] {
+        for (traitor, (unique, generated)) in (0..).zip(counts) {
+            survivors.push(Claimed::holds(unique, generated, move || {
+                flawed_reduced(flaw, "survivor", &Setting::four(traitor, 2))
+            }));
+        }
+    }
+    survivors
 }
 
 /// What is executed wrongly.

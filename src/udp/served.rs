@@ -72,6 +72,11 @@ pub trait Served: Machine {
     fn ticket(event: &Self::Event) -> Option<u64>;
     /// What it answers, in the state that the node is now in, and what the client carries on.
     fn answer(event: Self::Event, session: &mut Self::Session, state: &State<Self>) -> Answer;
+    /// What the event says that the node did at a place of the order that all members keep, if there is
+    /// such an order. Within a boot places only grow.
+    fn executed(_: &Self::Event) -> Option<(u64, String)> {
+        None
+    }
     /// What an operator wants to see of a node.
     fn status(state: &State<Self>) -> Vec<(&'static str, String)>;
 

@@ -195,6 +195,25 @@ impl Served for Pbft<KeyRing> {
         })
     }
 
+    fn executed(event: &Event) -> Option<(u64, String)> {
+        match event {
+            Event::Executed {
+                sequence,
+                batch,
+                effective,
+            } => Some((
+                sequence.0,
+                alloc::format!("{batch:?}, of which {effective:?}"),
+            )),
+            Event::Replied { .. }
+            | Event::Refused { .. }
+            | Event::Prepared { .. }
+            | Event::Stabilised { .. }
+            | Event::Transferred { .. }
+            | Event::Entered { .. } => None,
+        }
+    }
+
     fn ticket(event: &Event) -> Option<u64> {
         match event {
             Event::Replied { ticket, .. } | Event::Refused { ticket, .. } => Some(*ticket),

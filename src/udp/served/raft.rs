@@ -124,6 +124,20 @@ impl Served for Raft {
         })
     }
 
+    fn executed(event: &Event) -> Option<(u64, String)> {
+        match event {
+            Event::Committed { index, entry, .. } => Some((index.0, alloc::format!("{entry:?}"))),
+            Event::Elected { .. }
+            | Event::Proposed { .. }
+            | Event::Decided { .. }
+            | Event::Installed { .. }
+            | Event::Transferred { .. }
+            | Event::Replied { .. }
+            | Event::Abandoned { .. }
+            | Event::Refused { .. } => None,
+        }
+    }
+
     fn ticket(event: &Event) -> Option<u64> {
         match event {
             Event::Replied { ticket, .. }

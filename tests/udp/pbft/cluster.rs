@@ -1,28 +1,36 @@
 //! Four members on loopback, with keys and journals.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::UdpSocket;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use quorate::kv::{Operation, Reply, Session};
 use quorate::machine::NodeId;
-use quorate::pbft::{Batch, Call, Durable, Event, Pbft, Sequence, Service, Sizes, View};
+use quorate::pbft::{Call, Durable, Event, Pbft, Sequence, Service, Sizes};
 use quorate::udp::configuration::{Cluster, Member, Protocol, PublicKeyOf, Settings};
 use quorate::udp::demo::traitor::Traitor;
 use quorate::udp::journal::Journal;
 use quorate::udp::keys::{KeyRing, SecretKey};
 use quorate::udp::node::Node;
 use quorate::udp::port::{CLIENTS_MAX, Port};
+use quorate::udp::remote::{Remote, shown};
+use quorate::udp::resp::Value;
 use quorate::udp::served::Served as _;
 use quorate::udp::served::pbft::watermarks;
+use quorate_models::recordings::{judge, replay};
 use tempfile::TempDir;
 
 use super::{CLUSTER, Machine, secrets};
-use crate::processes::free_addresses;
+use crate::processes::{bind_any, free_addresses, quorate, signal};
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A cluster of four on this machine, and their secrets.
 fn four() -> (Cluster, Vec<SecretKey>) {
@@ -48,12 +56,9 @@ fn four() -> (Cluster, Vec<SecretKey>) {
 
 /// What an honest member did.
 struct Told {
-    /// What it executed, in order: place, and what had an effect there.
-    executed: Vec<(Sequence, Batch)>,
-    effects: Vec<(NodeId, u64, u64)>,
-    views: Vec<View>,
+    /// The places it executed, in order.
+    executed: Vec<Sequence>,
     service: Service,
-    refused: u64,
     unsendable: u64,
 }
 
@@ -72,7 +77,7 @@ fn member(
     let port = Port::new(socket, &identity, cluster.members.clone(), CLIENTS_MAX).unwrap();
     let keys = KeyRing::new(cluster.id, node, secret, cluster.public_keys.clone());
     let machine = Pbft {
-        keys: keys.clone(),
+        keys,
         ..Machine::machine(cluster, node)
     };
     let journal = Journal::create::<Durable>(&directory.join(node.to_string()), &identity).unwrap();
@@ -81,10 +86,7 @@ fn member(
     let mut waiting: BTreeMap<u64, Sender<Reply>> = BTreeMap::new();
     let mut told = Told {
         executed: Vec::new(),
-        effects: Vec::new(),
-        views: Vec::new(),
         service: Service::default(),
-        refused: 0,
         unsendable: 0,
     };
     while !stop.load(Ordering::Relaxed) {
@@ -95,156 +97,169 @@ fn member(
         }
         for event in node.turn(begun, Duration::from_millis(1)).unwrap() {
             match event {
-                Event::Executed {
-                    sequence,
-                    batch,
-                    effective,
-                } => {
-                    let effects = effective
-                        .iter()
-                        .map(|((by, client), serial)| (*by, *client, *serial));
-                    told.effects.extend(effects);
-                    told.executed.push((sequence, batch));
-                }
+                Event::Executed { sequence, .. } => told.executed.push(sequence),
                 Event::Replied { ticket, reply } => {
                     let _ = waiting.remove(&ticket).unwrap().send(reply);
                 }
-                Event::Entered { view } => told.views.push(view),
                 Event::Refused { refusal, .. } => panic!("{refusal:?}"),
-                Event::Prepared { .. } | Event::Stabilised { .. } | Event::Transferred { .. } => {}
+                Event::Prepared { .. }
+                | Event::Stabilised { .. }
+                | Event::Transferred { .. }
+                | Event::Entered { .. } => {}
             }
         }
     }
     told.service = node.state().durable.service.clone();
-    told.refused = keys.tallied().refused;
     told.unsendable = node.counters().messages_unsendable;
     told
 }
 
-/// A client: asks at one member after the other, and gives what it was answered.
-fn client(number: u64, requests: u64, members: &[Sender<(Call, Sender<Reply>)>]) -> Vec<Reply> {
-    let (sender, replies) = channel();
-    let asked = (1..=requests).zip(members.iter().cycle());
-    asked
-        .map(|(serial, member)| {
-            let call = Call {
-                ticket: number * 1_000_000 + serial,
-                session: Session {
-                    client: number,
-                    serial,
-                },
-                operation: Operation::Increment {
-                    key: "n".into(),
-                    by: 1,
-                },
-            };
-            member.send((call, sender.clone())).unwrap();
-            replies
-                .recv_timeout(Duration::from_secs(60))
-                .expect("every request is executed")
-        })
-        .collect()
+const CLIENTS: usize = 4;
+const REQUESTS: usize = 500;
+
+/// Honest members as processes, beside a traitor.
+struct Honest {
+    directory: TempDir,
+    doors: BTreeMap<u64, SocketAddr>,
+    members: BTreeMap<u64, Child>,
 }
 
-const CLIENTS: u64 = 4;
-const REQUESTS: u64 = 500;
+impl Honest {
+    /// All but the first of four. Each records what it does.
+    fn start(cluster: &Cluster, secrets: &[SecretKey]) -> Self {
+        let listeners: Vec<_> = (1..4).map(|_| bind_any(TcpListener::bind)).collect();
+        let doors = (1..).zip(listeners.iter().map(|it| it.local_addr().unwrap()));
+        let mut honest = Self {
+            directory: TempDir::new().unwrap(),
+            doors: doors.collect(),
+            members: BTreeMap::new(),
+        };
+        drop(listeners);
+        for (id, secret) in (0..).zip(secrets).skip(1) {
+            secret.write(&honest.file(id, "key")).unwrap();
+            let mut child = honest.command(cluster, id).spawn().unwrap();
+            let ready = child.stdout.as_mut().unwrap().read(&mut [0]).unwrap();
+            honest.members.insert(id, child);
+            assert_eq!(ready, 1, "n{id} is ready");
+        }
+        honest
+    }
+
+    fn command(&self, cluster: &Cluster, id: u64) -> Command {
+        let mut command = quorate();
+        command.args(["serve", "--until-input-ends", "--bootstrap"]);
+        command.args(["--protocol", "pbft", "--id", &id.to_string()]);
+        command.arg(format!("--cluster={CLUSTER}"));
+        for (node, udp) in &cluster.members {
+            let door = self.doors.get(&node.0);
+            let door = door.map_or_else(String::new, |door| format!(",{door}"));
+            command.arg(format!("--member={}={udp}{door}", node.0));
+        }
+        for (node, public) in &cluster.public_keys {
+            command.arg(format!("--public-key={}={public}", node.0));
+        }
+        for what in ["key", "data", "record"] {
+            let file = self.file(id, what);
+            command.arg(format!("--{what}={}", file.display()));
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.stderr(File::create(self.file(id, "log")).unwrap());
+        command
+    }
+
+    fn file(&self, id: u64, what: &str) -> PathBuf {
+        self.directory.path().join(format!("n{id}.{what}"))
+    }
+
+    /// A line of what a member says of itself, as a number.
+    fn number(&self, id: u64, name: &str) -> u64 {
+        let mut remote = Remote::connect(self.doors[&id], PATIENCE).unwrap();
+        let info = shown(&remote.ask(&["INFO"]).unwrap());
+        let mut lines = info.lines();
+        let line = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let line = line.unwrap_or_else(|| panic!("no {name} in {info}"));
+        line.parse().unwrap()
+    }
+
+    /// A client: counts at one member after the other, and gives the numbers it was told.
+    fn client(&self, number: usize) -> Vec<i64> {
+        let mut remotes: Vec<Remote> = (self.doors.values())
+            .map(|door| Remote::connect(*door, PATIENCE).unwrap())
+            .collect();
+        let count = remotes.len();
+        let mut ask = |request: usize| {
+            let remote = &mut remotes[(number + request) % count];
+            let reply = remote.ask(&["INCR", "n"]).unwrap();
+            let Value::Number(sum) = reply else {
+                panic!("{}", shown(&reply));
+            };
+            sum
+        };
+        (0..REQUESTS).map(&mut ask).collect()
+    }
+
+    /// Stops them, and gives what each said at the end.
+    fn stop(&mut self) -> Vec<String> {
+        let mut last = Vec::new();
+        for (id, mut member) in std::mem::take(&mut self.members) {
+            signal(&member, "TERM");
+            assert!(member.wait().unwrap().success());
+            last.push(fs::read_to_string(self.file(id, "log")).unwrap());
+        }
+        last
+    }
+}
+
+impl Drop for Honest {
+    fn drop(&mut self) {
+        for member in self.members.values_mut() {
+            let _ = member.kill();
+            let _ = member.wait();
+        }
+    }
+}
 
 #[test]
 fn two_thousand_requests_are_executed_in_one_order_though_the_first_primary_is_a_traitor() {
     let (cluster, secrets) = four();
-    let directory = TempDir::new().unwrap();
-    let stop = AtomicBool::new(false);
-    let done = AtomicU64::new(0);
     let traitor = Traitor::start(&cluster, NodeId(0), secrets[0].clone()).unwrap();
-    let (told, replies) = thread::scope(|scope| {
-        let mut members = Vec::new();
-        let mut doors = Vec::new();
-        for (id, secret) in (1..).zip(&secrets[1..]) {
-            let (sender, calls) = channel();
-            doors.push(sender);
-            let (cluster, directory, stop) = (&cluster, directory.path(), &stop);
-            members.push(scope.spawn(move || {
-                member(cluster, NodeId(id), secret.clone(), directory, &calls, stop)
-            }));
-        }
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|number| {
-                let (doors, done) = (doors.clone(), &done);
-                scope.spawn(move || {
-                    let replies = client(number, REQUESTS, &doors);
-                    done.fetch_add(1, Ordering::Relaxed);
-                    replies
-                })
-            })
-            .collect();
-        // Members stop once all clients are done, however that ends.
-        let replies: Vec<_> = clients
-            .into_iter()
-            .map(thread::ScopedJoinHandle::join)
-            .collect();
-        // Those that are behind are sent what they lack.
-        thread::sleep(Duration::from_millis(500));
-        stop.store(true, Ordering::Relaxed);
-        let told: Vec<Told> = members
-            .into_iter()
-            .map(|member| member.join().unwrap())
-            .collect();
-        (
-            told,
-            replies.into_iter().map(Result::unwrap).collect::<Vec<_>>(),
-        )
+    let mut honest = Honest::start(&cluster, &secrets);
+    let told: Vec<Vec<i64>> = thread::scope(|scope| {
+        let honest = &honest;
+        let client = |number| scope.spawn(move || honest.client(number));
+        let clients: Vec<_> = (0..CLIENTS).map(client).collect();
+        clients.into_iter().map(|it| it.join().unwrap()).collect()
     });
+    // Each was done once: it has a number of its own, and all are there. A client's numbers grow.
+    assert!(told.iter().all(|one| one.is_sorted()));
+    let numbers: BTreeSet<i64> = told.into_iter().flatten().collect();
+    let total = i64::try_from(CLIENTS * REQUESTS).unwrap();
+    assert!(numbers.into_iter().eq(1..=total), "each once");
     let lies = traitor.lies().told();
-    judge(&told, &replies, &lies);
     assert!(0 < traitor.lies().orders.load(Ordering::Relaxed), "{lies}");
-}
-
-/// Nothing was lost, nothing done twice, and all in one order.
-fn judge(told: &[Told], replies: &[Vec<Reply>], lies: &str) {
-    // Each increment has a number of its own, and they are all there: one order, each once.
-    let numbers: BTreeSet<u64> = (replies.iter().flatten())
-        .map(|reply| match reply {
-            Reply::Value(Some(number)) => number.parse().unwrap(),
-            Reply::Value(None)
-            | Reply::Done
-            | Reply::Mismatched
-            | Reply::NotANumber
-            | Reply::Forgotten => panic!("{reply:?}"),
-        })
-        .collect();
-    let total = CLIENTS * REQUESTS;
-    assert_eq!(numbers, (1..=total).collect::<BTreeSet<_>>());
-    // A client's numbers grow: what it asks later is done later.
-    let mut order: BTreeMap<Sequence, &Batch> = BTreeMap::new();
-    for one in told {
-        assert!(
-            one.executed.is_sorted_by(|one, next| one.0 < next.0),
-            "in order"
-        );
-        for (place, batch) in &one.executed {
-            let first = order.entry(*place).or_insert(batch);
-            assert_eq!(*first, batch, "one batch at {place:?}");
-        }
-        let distinct: BTreeSet<_> = one.effects.iter().collect();
-        assert_eq!(distinct.len(), one.effects.len(), "each once");
-        assert!(
-            one.views.iter().any(|view| View(0) < *view),
-            "the traitor was replaced"
-        );
-        assert!(0 < one.refused, "what it forged was refused: {lies}");
-        assert_eq!(one.unsendable, 0, "every message fits");
+    for id in 1..4 {
+        assert!(0 < honest.number(id, "view"), "the traitor was replaced");
+        assert!(0 < honest.number(id, "signatures_refused"), "{lies}");
     }
-    let last = told.iter().map(|one| one.service.executed).max().unwrap();
-    let ahead: Vec<_> = told
-        .iter()
-        .filter(|one| one.service.executed == last)
-        .collect();
-    assert!(2 <= ahead.len(), "what was answered, two have");
-    assert!(
-        ahead.iter().all(|one| one.service == ahead[0].service),
-        "one state"
-    );
-    assert_eq!(ahead[0].service.values.get("n"), Some(&total.to_string()));
+    drop(traitor);
+    for last in honest.stop() {
+        assert!(last.contains(" stopped as asked: "), "{last}");
+        assert!(!last.contains("too long to send"), "{last}");
+    }
+    // What is on record says so, too, and each machine says it again, given its key.
+    let files: Vec<PathBuf> = (1..4).map(|id| honest.file(id, "record")).collect();
+    let verdict = judge(&files, 0).unwrap();
+    let order = "was the same wherever it was";
+    let operations = format!("{total} operations of clients, of which {total} were answered, are");
+    assert!(verdict.contains(order), "{verdict}");
+    assert!(verdict.contains(&operations), "{verdict}");
+    let key = honest.file(1, "key");
+    fs::remove_file(&key).unwrap();
+    let complaint = replay(&files[0]).unwrap_err();
+    assert!(complaint.contains("cannot read the key"), "{complaint}");
+    fs::copy(honest.file(2, "key"), &key).unwrap();
+    let complaint = replay(&files[0]).unwrap_err();
+    assert!(complaint.contains("is not that of n1"), "{complaint}");
 }
 
 #[test]
@@ -325,7 +340,7 @@ fn a_state_of_many_pages_reaches_a_member_that_was_away() {
         let skipped = late
             .executed
             .first()
-            .is_none_or(|(place, _)| Sequence(1) < *place);
+            .is_none_or(|place| Sequence(1) < *place);
         assert!(skipped, "it did not execute what led there");
     });
 }
