@@ -272,19 +272,20 @@ impl<M: Machine, G: Ghost<M>> Claimed<M, G> {
     }
 }
 
-/// What should have fired in a world that was explored, and did not; or did, against its word.
+/// All that should have fired in a world that was explored, and did not; or did, against its word.
 fn silence<M: Machine, G: Ghost<M>>(world: &World<M, G>, outcome: &Outcome<M>) -> Option<String> {
     if outcome.verdict != Verdict::Exhausted {
         return None;
     }
-    for Fired { what, times } in &outcome.coverage {
+    let wrong = outcome.coverage.iter().filter_map(|Fired { what, times }| {
         match (*times, world.never.contains(&what.as_str())) {
-            (0, false) => return Some(format!("\"{what}\" never changed anything")),
-            (0, true) | (_, false) => {}
-            (times, true) => return Some(format!("\"{what}\" happened {times} times")),
+            (0, false) => Some(format!("\"{what}\" never changed anything")),
+            (0, true) | (_, false) => None,
+            (times, true) => Some(format!("\"{what}\" happened {times} times")),
         }
-    }
-    None
+    });
+    let wrong: Vec<String> = wrong.collect();
+    (!wrong.is_empty()).then(|| wrong.join(", "))
 }
 
 impl<M: Machine, G: Ghost<M>> Exhibit for Claimed<M, G> {

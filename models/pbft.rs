@@ -53,6 +53,8 @@ pub const VALIDITY: &str = "validity";
 pub const ONE_STATE: &str = "one state";
 /// A stable checkpoint is the state of enough honest replicas.
 pub const STABLE: &str = "a stable checkpoint is true";
+/// A replica keeps no order beyond the watermarks.
+pub const BOUNDED: &str = "the log is bounded";
 /// Clients see one store, and each command done once.
 pub const LINEARIZABLE: &str = "linearizable";
 /// In the calm, every call returns.
@@ -182,6 +184,7 @@ impl Setting {
             read: Vec::new(),
             readings: self.readings.clone(),
             forgery: self.forgery,
+            leaves: true,
         }
     }
 
@@ -247,8 +250,10 @@ fn safety<M: Twin<Pbft<Symbolic>>>(
     for promise in [AGREEMENT, UNIQUE, IN_ORDER, VALIDITY] {
         world = world.always_told(promise, move |told| !told.ghost.breaks(promise));
     }
+    let window = setting.window;
     world = world
         .always_of_nodes(ONE_STATE, one_state)
+        .always_of_nodes(BOUNDED, move |nodes| is_bounded(nodes, window))
         .sometimes_told("a batch is executed", |told| told.ghost.has_executed());
     if setting.traitors.contains(setting.sizes.primary(View(0))) && 1 < setting.requests.len() {
         world = world.sometimes(
@@ -303,6 +308,13 @@ fn one_state<M: Twin<Pbft<Symbolic>>>(nodes: &[&Node<Bounded<M>>]) -> bool {
         states(nodes).all(|other| {
             one.service.executed != other.service.executed || one.service == other.service
         })
+    })
+}
+
+fn is_bounded<M: Twin<Pbft<Symbolic>>>(nodes: &[&Node<Bounded<M>>], window: u64) -> bool {
+    states(nodes).all(|one| {
+        let last = one.slots.last().map(|(place, _)| place.0);
+        last.unwrap_or_default() <= one.low().0 + window
     })
 }
 
@@ -504,6 +516,17 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
             )
             .says("an honest client; the first primary says nothing; 2 views")
         }),
+        Claimed::holds(1_049_331, 7_917_173, || {
+            let setting = Setting::four(0, 2);
+            clients(
+                "voting-primary",
+                &setting,
+                &[&[add()]],
+                Treason::Voting,
+                |right| right,
+            )
+            .says("the same, but it orders and votes as it likes")
+        }),
     ]
 }
 
@@ -553,7 +576,7 @@ fn deep_worlds() -> Vec<Box<dyn Exhibit>> {
                 // There is no other batch.
                 .except(REPLACED)
         }),
-        Claimed::holds_deep(1, 1, || {
+        Claimed::holds_deep(68_806_284, 868_695_521, || {
             let setting = checkpoints_over_views(0);
             reduced(
                 safety("checkpoint-first-primary-lies", &setting, |right| right),
@@ -562,7 +585,7 @@ fn deep_worlds() -> Vec<Box<dyn Exhibit>> {
             .says("the same, but the first primary lies")
             .except(REPLACED)
         }),
-        Claimed::holds_deep(1, 1, || {
+        Claimed::holds_deep(65_415_036, 724_058_605, || {
             let setting = checkpoints_over_views(1);
             reduced(
                 safety("checkpoint-second-primary-lies", &setting, |right| right),
@@ -570,6 +593,12 @@ fn deep_worlds() -> Vec<Box<dyn Exhibit>> {
             )
             .says("the same, but the second primary lies")
             .except(REPLACED)
+        }),
+        Claimed::holds_deep(18_975_863, 158_421_381, || {
+            let setting = Setting::four(0, 2);
+            let lies = Treason::Lying(&[]);
+            clients("lying-primary", &setting, &[&[add()]], lies, |right| right)
+                .says("an honest client; the first primary says whatever it can; 2 views")
         }),
     ]
 }

@@ -29,6 +29,7 @@ mod dead;
 mod extended;
 mod flaws;
 mod hasty;
+mod healthy;
 mod past;
 
 pub use bounded::{Bounded, LastTerm, Stands};
@@ -63,6 +64,9 @@ pub const SECOND_MAJORITY: &str = "no second majority";
 /// In the calm, a leader that hands over has done so, or leads on.
 pub const TRANSFER_ENDS: &str = "a transfer ends";
 
+/// Nobody who hears no leader can depose one that a majority hears.
+pub const NOT_DEPOSED: &str = "a healthy leader is not deposed";
+
 const TWO_LEADERS: &str = "two leaders of different terms at once";
 const COMMITTED: &str = "an entry is committed";
 const OVERWRITTEN: &str = "a leader's entry is overwritten";
@@ -95,6 +99,8 @@ enum Candidates {
     Anyone,
     /// In each term one: node 0 in the first, node 1 in the second, and so on.
     InTurn,
+    /// Node 0 in the first term, and the last node at any time.
+    FirstAndLast,
 }
 
 const THREE: Cluster = Cluster {
@@ -141,7 +147,9 @@ impl Cluster {
         match self.candidates {
             Candidates::Anyone => Stands::Always,
             Candidates::InTurn if me.0 < self.terms => Stands::For(Term(me.0 + 1)),
-            Candidates::InTurn => Stands::Never,
+            Candidates::FirstAndLast if me.0 == 0 => Stands::For(Term(1)),
+            Candidates::FirstAndLast if self.nodes().iter().last() == Some(me) => Stands::Always,
+            Candidates::InTurn | Candidates::FirstAndLast => Stands::Never,
         }
     }
 
@@ -423,6 +431,8 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
     all.extend(featured_worlds());
     all.extend(extended::worlds());
     all.extend(hasty::worlds());
+    all.extend(healthy::worlds());
+    all.extend(deep_worlds());
     all
 }
 
@@ -468,6 +478,34 @@ fn core_worlds() -> Vec<Box<dyn Exhibit>> {
                 .says("five members, two terms; one command")
                 .except(OVERWRITTEN)
                 .except(INDIRECTLY)
+        }),
+    ]
+}
+
+/// What takes minutes.
+fn deep_worlds() -> Vec<Box<dyn Exhibit>> {
+    let three_terms = |crashes| Cluster {
+        terms: 3,
+        crashes,
+        ..THREE
+    };
+    vec![
+        Claimed::holds_deep(97_498_000, 563_035_306, move || {
+            right("three-terms-crash", three_terms(1), &["ABC"]).says(
+                "three members, three terms, one crash of any; three commands, one for each leader",
+            )
+        }),
+        Claimed::holds_deep(1, 1, move || {
+            right("three-terms-four-commands", three_terms(0), &["ABCD"])
+                .says("three members, three terms; four commands")
+        }),
+        Claimed::holds_deep(1, 1, move || {
+            right("three-terms-two-entries", three_terms(0), &["ABCDEF"])
+                .says("three members, three terms; six commands, two for each leader")
+        }),
+        Claimed::holds_deep(1, 1, move || {
+            right("three-terms-two-entries-crash", three_terms(1), &["ABCDEF"])
+                .says("the same, and one crash of any")
         }),
     ]
 }
@@ -650,17 +688,6 @@ pub fn wrong_obligations() -> Result<Discharged, String> {
     })
 }
 
-/// The world that is meant to fill a machine: three members, three terms, one crash, two commands by
-/// each leader. Nobody has run it to its end yet.
-pub fn large() -> World<Bounded<Raft>, Past> {
-    let cluster = Cluster {
-        terms: 3,
-        crashes: 1,
-        ..THREE
-    };
-    right("large", cluster, &["ABCDEF"])
-}
-
 /// A world of a flawed machine. Nothing is forgotten in it unless that is said: a reduction made for
 /// the right machine could hide the flaw.
 fn flawed(
@@ -700,6 +727,7 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
     all.extend(flaws_of_service());
     all.extend(extended::flaws());
     all.extend(hasty::flaws());
+    all.extend(healthy::flaws());
     all
 }
 

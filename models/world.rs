@@ -105,6 +105,8 @@ pub struct World<M: Machine, G: Ghost<M>> {
     /// Nodes that are alike, kind by kind: see [`World::symmetric`].
     pub(crate) alike: Vec<NodeSet>,
     pub(crate) never: Vec<&'static str>,
+    /// What happened before it begins: see [`World::begins_after`].
+    pub(crate) before: Vec<&'static str>,
     pub(crate) memory: Memory<M, G>,
 }
 
@@ -143,6 +145,7 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
             late: None,
             alike: Vec::new(),
             never: Vec::new(),
+            before: Vec::new(),
             memory: Memory::default(),
         };
         world
@@ -160,6 +163,15 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
     #[must_use]
     pub fn never(mut self, what: &'static str) -> Self {
         self.never.push(what);
+        self
+    }
+
+    /// Begins after these actions, each named by the start of its [sentence](crate::story::sentence): for
+    /// promises of what is so once something is. Nothing is then known of what else could have happened
+    /// meanwhile, and stories say what they begin after.
+    #[must_use]
+    pub fn begins_after(mut self, sentences: &[&'static str]) -> Self {
+        self.before = sentences.to_vec();
         self
     }
 
@@ -546,7 +558,30 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
     }
 
     /// The one state in which everything begins.
+    ///
+    /// # Panics
+    ///
+    /// If what it is to begin after cannot happen, or is not one action.
     pub fn initial(&self) -> Snapshot<M, G> {
+        let mut snapshot = self.booted();
+        for begins in &self.before {
+            let mut found = Vec::new();
+            self.each_action(&snapshot, |action| {
+                if story::sentence(self, &action).starts_with(begins) {
+                    found.push(action);
+                }
+            });
+            let [action] = found.as_slice() else {
+                panic!("{} actions begin with {begins:?}", found.len());
+            };
+            let next = self.apply(&snapshot, action);
+            snapshot = next.unwrap_or_else(|| panic!("{begins:?} changes nothing"));
+        }
+        snapshot
+    }
+
+    /// All nodes have booted, and nothing else happened.
+    fn booted(&self) -> Snapshot<M, G> {
         let ids = (0..self.machines.len() as u64).map(NodeId);
         let traitors = self.faults.traitors;
         let asleep = |id| {

@@ -10,7 +10,8 @@
 //!   whatever views. *prepared certificates are unique* per view and place. *exactly once, in order*:
 //!   an honest replica executes place after place, and no request twice. *validity*: what is executed
 //!   was signed by a client. *one state*: honest replicas that executed equally much have equal
-//!   stores. *a stable checkpoint is true*: enough honest replicas have executed up to it.
+//!   stores. *a stable checkpoint is true*: enough honest replicas have executed up to it. *the log is
+//!   bounded*: no order is kept beyond the watermarks, whatever a primary orders.
 //!   *linearizable*: so do clients that wait for f + 1 equal answers see the store. *requests are
 //!   executed*: once the network is calm, a primary that is silent or lies is replaced, and what waits
 //!   is executed.
@@ -34,8 +35,8 @@
 //!   a second pre-prepare replaces the first (`prepared_certificates_are_unique_falls_when_a_second_order_replaces_the_first`);
 //!   votes carry no digest (`prepared_certificates_are_unique_falls_when_votes_are_not_bound_to_a_digest`)
 //!   and are counted twice (`prepared_certificates_are_unique_falls_when_votes_count_twice`); it
-//!   executes out of order (`exactly_once_in_order_falls_when_order_is_not_kept`) and never changes
-//!   its view (`requests_are_executed_falls_without_view_changes`).
+//!   executes out of order (`exactly_once_in_order_falls_when_order_is_not_kept`), has no watermarks
+//!   (`the_log_is_bounded_falls_without_watermarks`) and never changes its view (`requests_are_executed_falls_without_view_changes`).
 
 use alloc::vec::Vec;
 use core::ops::Range;

@@ -18,12 +18,15 @@
 //!   the committed entries make, sessions too. While members change (§6; thesis chapter 4), *no second
 //!   majority*: no two nodes that could be elected have majorities that do not meet. Of a leadership
 //!   that is handed over (thesis §3.10), *a transfer ends*: in the calm the leader has handed over, or
-//!   leads on.
+//!   leads on. With pre-votes (thesis §4.2.3, §9.6), *a healthy leader is not deposed*: where a leader and
+//!   a majority hear each other in time, a member that was cut off, or crashed, or was removed and
+//!   never heard of it, begins no term.
 //! - **Assumes.** A disk keeps what it acknowledged; members crash and restart, and do not lie. Of
 //!   the network and of time, nothing, but for *a leader commits* and *a transfer ends*.
-//! - **Leaves out.** Reads by a lease, which would rest on clocks. A refusal of a vote is not sent, as nobody acts on it; a higher term is told by
-//!   [`Message::Stale`]. Where a member is, is for the adapter to know: a change names nodes. A snapshot
-//!   is of the whole store. A learner has no way to ask for its promotion.
+//! - **Leaves out.** Reads by a lease, which would rest on clocks. A refusal of a vote is not sent, as
+//!   nobody acts on it; a higher term is told by [`Message::Stale`]. Where a member is, is for the adapter
+//!   to know: a change names nodes. A snapshot is of the whole store. A learner has no way to ask for its
+//!   promotion.
 //! - **The textbook says.** `RaftNode` and `RaftCluster` (chapter 8, Raft consensus): keeps nothing
 //!   on disk (`election_safety_falls_when_the_vote_is_forgotten`), counts a majority without itself
 //!   (`election_safety_falls_with_half_of_the_members`), appends whatever arrives

@@ -14,8 +14,8 @@ use quorate::pbft::{
 };
 use quorate_models::laws::{self, Move};
 use quorate_models::pbft::{
-    AGREEMENT, EXECUTED, IN_ORDER, LINEARIZABLE, ONE_STATE, STABLE, Symbolic, UNIQUE, VALIDITY,
-    mirrored, obligations, survivors, wrong_obligations,
+    AGREEMENT, BOUNDED, EXECUTED, IN_ORDER, LINEARIZABLE, ONE_STATE, STABLE, Symbolic, UNIQUE,
+    VALIDITY, mirrored, obligations, survivors, wrong_obligations,
 };
 use quorate_models::testing::{audits, holds, is_as_claimed, refutes};
 use serde::Serialize;
@@ -82,6 +82,16 @@ fn promises_hold_with_checkpoints_over_a_view_change_when_a_backup_lies() {
 }
 
 #[test]
+fn promises_hold_with_checkpoints_over_a_view_change_when_the_first_primary_lies() {
+    holds("pbft", "checkpoint-first-primary-lies", 68_806_284);
+}
+
+#[test]
+fn promises_hold_with_checkpoints_over_a_view_change_when_the_second_primary_lies() {
+    holds("pbft", "checkpoint-second-primary-lies", 65_415_036);
+}
+
+#[test]
 fn agreement_falls_when_only_the_view_before_is_carried_over() {
     refutes("pbft", "one-view-carried", AGREEMENT);
 }
@@ -131,6 +141,21 @@ fn clients_are_answered_rightly_when_a_backup_lies_to_them() {
 #[test]
 fn requests_are_executed_when_the_first_primary_is_silent() {
     holds("pbft", "silent-primary", 1_331);
+}
+
+#[test]
+fn requests_are_executed_when_the_first_primary_orders_and_votes_as_it_likes() {
+    holds("pbft", "voting-primary", 1_049_331);
+}
+
+#[test]
+fn requests_are_executed_when_the_first_primary_says_whatever_it_can() {
+    holds("pbft", "lying-primary", 18_975_863);
+}
+
+#[test]
+fn the_log_is_bounded_falls_without_watermarks() {
+    refutes("pbft", "no-watermarks", BOUNDED);
 }
 
 #[test]

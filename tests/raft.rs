@@ -12,9 +12,9 @@ use quorate::raft::{
 use quorate_models::laws::{self, Move};
 use quorate_models::raft::{
     A_LEADER_COMMITS, ELECTION_SAFETY, LEADER_APPEND_ONLY, LEADER_COMPLETENESS, LINEARIZABLE,
-    LOG_MATCHING, MATCH_INDEX, OWN_TERM, SECOND_MAJORITY, STATE_MACHINE_SAFETY, STORES, SURVIVES,
-    TRANSFER_ENDS, extended_mirrored, extended_obligations, mirrored, obligations,
-    wrong_obligations,
+    LOG_MATCHING, MATCH_INDEX, NOT_DEPOSED, OWN_TERM, SECOND_MAJORITY, STATE_MACHINE_SAFETY,
+    STORES, SURVIVES, TRANSFER_ENDS, extended_mirrored, extended_obligations, mirrored,
+    obligations, wrong_obligations,
 };
 use quorate_models::testing::{audits, discharges, holds, refutes};
 
@@ -46,6 +46,46 @@ fn promises_hold_with_four_members() {
 #[test]
 fn promises_hold_with_five_members() {
     holds("raft", "five-members", 263_154);
+}
+
+#[test]
+fn promises_hold_in_three_terms_with_a_crash() {
+    holds("raft", "three-terms-crash", 97_498_000);
+}
+
+#[test]
+fn promises_hold_in_three_terms_with_four_commands() {
+    holds("raft", "three-terms-four-commands", 1);
+}
+
+#[test]
+fn promises_hold_in_three_terms_with_two_commands_for_each_leader() {
+    holds("raft", "three-terms-two-entries", 1);
+}
+
+#[test]
+fn promises_hold_in_three_terms_with_two_commands_for_each_leader_and_a_crash() {
+    holds("raft", "three-terms-two-entries-crash", 1);
+}
+
+#[test]
+fn a_healthy_leader_is_not_deposed_by_who_does_not_hear_it() {
+    holds("raft", "healthy-leader", 12_088);
+}
+
+#[test]
+fn a_healthy_leader_is_not_deposed_by_who_was_removed() {
+    holds("raft", "removed-member", 78_158);
+}
+
+#[test]
+fn a_healthy_leader_is_not_deposed_falls_without_pre_votes() {
+    refutes("raft", "no-pre-vote", NOT_DEPOSED);
+}
+
+#[test]
+fn a_healthy_leader_is_not_deposed_falls_when_anyone_has_a_pre_vote() {
+    refutes("raft", "pre-votes-for-anyone", NOT_DEPOSED);
 }
 
 #[test]
@@ -411,7 +451,12 @@ fn dead_messages_rise_when_a_crash_forgets_what_is_committed() {
 
 #[test]
 fn small_worlds_have_the_same_states_under_full_equality_and_under_stateright() {
-    for world in ["two-members-read", "pre-vote", "check-quorum"] {
+    for world in [
+        "two-members-read",
+        "pre-vote",
+        "check-quorum",
+        "healthy-leader",
+    ] {
         audits("raft", world);
     }
 }

@@ -337,3 +337,25 @@ fn a_story_is_the_same_in_every_run_and_none_is_shorter() {
     };
     assert_eq!(story(), story());
 }
+
+#[test]
+fn a_world_that_begins_later_has_the_states_from_there_on() {
+    fn later(sentences: &[&'static str]) -> World<TwoPhase, NoGhost> {
+        two_phase(2).begins_after(sentences)
+    }
+    let all = states(&two_phase(2)).0;
+    assert_eq!(later(&[]).initial(), two_phase(2).initial());
+    // Once one has aborted, nobody commits: what is left is that the others learn it, or prepare first.
+    let aborted = later(&["n1's alarm rings: Abort"]);
+    assert_ne!(aborted.initial(), two_phase(2).initial());
+    let (some, _) = states(&aborted);
+    assert!(1 < some && some < all, "{some} of {all}");
+    let theirs = aborted.checker().spawn_bfs().join();
+    assert_eq!(theirs.unique_state_count(), some);
+    // What cannot happen, and what is not one action, is refused.
+    for (sentence, complaint) in [("n9 does", "0 actions"), ("n1's alarm rings", "2 actions")] {
+        let panicked = std::panic::catch_unwind(|| later(&[sentence]).initial()).unwrap_err();
+        let told = panicked.downcast_ref::<String>().unwrap();
+        assert!(told.contains(complaint), "{told}");
+    }
+}

@@ -169,6 +169,7 @@ pub(super) fn healed() -> Vec<Box<dyn Exhibit>> {
                 .crashes(HEALED.nodes(), 1)
                 // Until the calm nobody compares.
                 .never("deliver Compare")
+                .never("deliver Entries")
         }),
         Claimed::holds(95_371, 413_675, || {
             hinted("hints", HINTING, &["A", "B"], |right| right)
@@ -249,6 +250,7 @@ pub(super) fn healed() -> Vec<Box<dyn Exhibit>> {
                 .says("two clients write beside each other, through replicas")
                 // Until the calm nobody compares.
                 .never("deliver Compare")
+                .never("deliver Entries")
         }),
     ]
 }

@@ -36,6 +36,8 @@ pub(super) enum Treason<'a> {
     Silent,
     /// It gives these answers, and says nothing else.
     Answering(&'a [Reply]),
+    /// It orders and votes as it likes, and says nothing else.
+    Voting,
     /// It says everything, and gives these answers.
     Lying(&'a [Reply]),
 }
@@ -106,6 +108,10 @@ fn asking<M: Twin<Pbft<Symbolic>>>(
             Treason::Answering(replies) => {
                 liar.batches = Vec::new();
                 liar.replies = replies.to_vec();
+                world.traitors(setting.traitors, liar)
+            }
+            Treason::Voting => {
+                liar.leaves = false;
                 world.traitors(setting.traitors, liar)
             }
             Treason::Lying(replies) => {

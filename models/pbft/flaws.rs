@@ -13,14 +13,14 @@ use quorate::data::Map;
 use quorate::machine::{Machine, NodeId, Outbox, Output, State};
 use quorate::pbft::{
     Assignment, Call, Certificate, Durable, Event, Keys, Message, NewView, Pbft, Sequence,
-    Signature, Signed, Sizes, Stage, Stance, Timer, View, ViewChange, Volatile,
+    Signature, Signed, Sizes, Stage, Stance, Timer, View, ViewChange, Volatile, Watermarks,
 };
 
 use super::clients::{Treason, clients, readers};
 use super::symbolic::{Symbolic, enough, forged};
 use super::{
-    AGREEMENT, Bounded, EXECUTED, Forgery, IN_ORDER, LINEARIZABLE, ONE_STATE, Record, STABLE,
-    Setting, UNIQUE, VALIDITY, add, add_reply, get, only, put, reduced, safety,
+    AGREEMENT, BOUNDED, Bounded, EXECUTED, Forgery, IN_ORDER, LINEARIZABLE, ONE_STATE, Record,
+    STABLE, Setting, UNIQUE, VALIDITY, add, add_reply, get, only, put, reduced, safety,
 };
 use crate::catalogue::{Claimed, Exhibit};
 use crate::flaw::{boot, delegate};
@@ -660,6 +660,18 @@ fn order() -> Vec<Box<dyn Exhibit>> {
             setting.requests.truncate(1);
             flawed(Flaw::RequestsForgotten, "requests-forgotten", &setting)
                 .says("a request that is ordered at two places is executed at both")
+        }),
+        Claimed::falls(BOUNDED, 1, || {
+            let mut setting = Setting::four(0, 1);
+            (setting.places, setting.interval) = (2, 1);
+            safety("no-watermarks", &setting, |right| Pbft {
+                watermarks: Watermarks {
+                    window: u64::MAX,
+                    ..right.watermarks
+                },
+                ..right
+            })
+            .says("orders are accepted at any place, as the textbook's are: a traitor uses them up")
         }),
         Claimed::falls(ONE_STATE, 8, move || {
             let mut setting = Setting::four(3, 1);

@@ -72,6 +72,8 @@ pub struct Liar {
     pub(super) readings: Vec<Reply>,
     /// Whether it tries what nobody should believe.
     pub(super) forgery: Forgery,
+    /// Whether it has anything to say of views and checkpoints, and does not only order and vote.
+    pub(super) leaves: bool,
 }
 
 /// What others signed, as far as the traitors were told.
@@ -138,8 +140,10 @@ impl<M: Twin<Pbft<Symbolic>>> Traitor<M> for Liar {
                 self.vote(other, &mut said);
             }
         }
-        self.change_views(me, &heard, &mut said);
-        self.vouch(me, &heard, &mut said);
+        if self.leaves {
+            self.change_views(me, &heard, &mut said);
+            self.vouch(me, &heard, &mut said);
+        }
         let mut lies = self.to_everyone(said);
         for (client, request) in &self.asked {
             for reply in &self.replies {

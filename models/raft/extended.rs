@@ -27,7 +27,7 @@ use flawed::{Extended, Flaw};
 
 const INSTALLED: &str = "a snapshot is installed";
 const HANDED_OVER: &str = "a leadership is handed over";
-const CHANGED: &str = "the members change";
+pub(super) const CHANGED: &str = "the members change";
 const LEFT: &str = "a change by joint consensus is over";
 
 /// Two messages at a time, of one entry each.
@@ -83,7 +83,7 @@ fn stores<M: Twin<Raft>, G: Ghost<M> + Chronicle>(snapshot: &Snapshot<M, G>) -> 
 }
 
 /// A world in which members change.
-fn changing<M: Twin<Raft>>(
+pub(super) fn changing<M: Twin<Raft>>(
     name: &str,
     cluster: Cluster,
     clients: &[&[MemberChange]],

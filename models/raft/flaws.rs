@@ -87,6 +87,8 @@ pub(super) enum Flaw {
     ReadsUnconfirmed,
     /// A leader reads before it committed anything in its term.
     ReadsTooEarly,
+    /// A member that hears a leader would vote for another all the same.
+    PreVotesForAnyone,
 }
 
 impl Machine for Flawed {
@@ -245,6 +247,11 @@ impl Flawed {
                 entries,
                 ..
             } => self.mistake_entries(state, term, previous, entries),
+            Message::RequestPreVote { .. } if self.flaw == Flaw::PreVotesForAnyone => {
+                if let Role::Follower { leader } = &mut state.volatile.role {
+                    *leader = None;
+                }
+            }
             Message::Conflict {
                 term, at, round, ..
             } => match self.flaw {

@@ -313,8 +313,9 @@ fn one_connection_too_many_is_told_so() {
 #[test]
 fn the_status_of_each_member_is_told() {
     let mut members = Members::start("raft", 3, &[]);
-    members.leader();
-    members.kill(2);
+    let leader = members.leader();
+    let killed = (leader + 1) % 3;
+    members.kill(killed);
     let mut command = quorate();
     command.args(["status", "--cluster=7", "--protocol=raft"]);
     for (id, (udp, tcp)) in members.addresses.iter().enumerate() {
@@ -324,12 +325,11 @@ fn the_status_of_each_member_is_told() {
     let text = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(output.status.code(), Some(3), "one is down");
-    assert!(lines[0].starts_with("n0: role "), "{text}");
-    assert!(lines[1].contains("commit 1"), "{text}");
-    assert!(
-        lines[2].starts_with("n2: cannot reach 127.0.0.1:"),
-        "{text}"
-    );
+    let begins = |id: usize, words: &str| lines[id].starts_with(&format!("n{id}: {words}"));
+    assert!(begins(leader, "role leader, "), "{text}");
+    assert!(lines[leader].contains("commit 1"), "{text}");
+    assert!(begins((leader + 2) % 3, "role follower, "), "{text}");
+    assert!(begins(killed, "cannot reach 127.0.0.1:"), "{text}");
 }
 
 fn cluster() -> Cluster {
