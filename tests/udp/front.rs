@@ -81,7 +81,7 @@ impl Members {
     }
 
     /// One that leads, and can.
-    fn leader(&self) -> usize {
+    pub(crate) fn leader(&self) -> usize {
         let mut leader = None;
         eventually("an election", || {
             let up = (0..self.children.len()).filter(|id| self.children[*id].is_some());

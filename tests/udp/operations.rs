@@ -3,14 +3,18 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use quorate::udp::metrics::{Histogram, Page, Types};
+use quorate::udp::remote::{Remote, shown};
+use quorate::udp::resp::Value;
 use quorate_models::recordings::{judge, replay};
 use tempfile::TempDir;
 
 use crate::front::Members;
-use crate::processes::{free_addresses, quorate};
+use crate::processes::{Stopper, eventually, free_addresses, quorate};
 
 #[test]
 fn a_page_of_metrics_is_what_prometheus_reads() {
@@ -133,6 +137,101 @@ fn a_real_cluster_is_observed_recorded_replayed_and_judged() {
         assert!(told.contains("all the same again"), "{told}");
     }
     let verdict = judge(&files, 0).unwrap();
+    assert!(verdict.ends_with("are linearizable"), "{verdict}");
+}
+
+/// What a client was told while members were killed.
+#[derive(Default)]
+struct Counted {
+    sums: Vec<i64>,
+    unknown: i64,
+}
+
+/// Counts at one member after the other until it is told to stop.
+fn count(members: &[SocketAddr], key: &str, done: &AtomicUsize, stop: &AtomicBool) -> Counted {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let mut counted = Counted::default();
+    for member in members.iter().cycle() {
+        let mut remote = Remote::connect(*member, PATIENCE).ok();
+        while let Some(connected) = &mut remote {
+            if stop.load(Ordering::Relaxed) {
+                return counted;
+            }
+            thread::sleep(Duration::from_millis(2));
+            match connected.ask(&["INCR", key]) {
+                Ok(Value::Number(sum)) => {
+                    counted.sums.push(sum);
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(other) => {
+                    let why = shown(&other);
+                    counted.unknown += i64::from(why.starts_with("UNKNOWN"));
+                    remote = None;
+                }
+                Err(_) => {
+                    counted.unknown += 1;
+                    remote = None;
+                }
+            }
+        }
+    }
+    counted
+}
+
+/// With `DEEP=1` fifty leaders are killed, which takes a minute.
+#[test]
+fn what_was_acknowledged_is_there_though_leader_after_leader_is_killed() {
+    const CLIENTS: usize = 4;
+    let kills = if std::env::var_os("DEEP").is_some() {
+        50
+    } else {
+        5
+    };
+    let directory = TempDir::new().unwrap();
+    let mut files: Vec<PathBuf> = Vec::new();
+    let mut record = |members: &mut Members, id: usize| {
+        members.kill(id);
+        let file = directory.path().join(format!("{}.recording", files.len()));
+        members.serve(id, &["--record", file.to_str().unwrap()]);
+        files.push(file);
+    };
+    let mut members = Members::start("raft", 3, &[]);
+    for id in 0..3 {
+        record(&mut members, id);
+    }
+    let doors: Vec<SocketAddr> = members.addresses.iter().map(|it| it.1).collect();
+    let keys: Vec<String> = (0..CLIENTS).map(|client| format!("n{client}")).collect();
+    let (done, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let counted: Vec<Counted> = thread::scope(|scope| {
+        let (doors, done, stop) = (&doors, &done, &stop);
+        let clients: Vec<_> = (keys.iter())
+            .map(|key| scope.spawn(move || count(doors, key, done, stop)))
+            .collect();
+        // The clients stop even if what follows fails.
+        let stopper = Stopper(stop);
+        for _ in 0..kills {
+            let target = done.load(Ordering::Relaxed) + 20;
+            eventually("progress", || target <= done.load(Ordering::Relaxed));
+            let leader = members.leader();
+            record(&mut members, leader);
+        }
+        drop(stopper);
+        clients.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    let leader = members.leader();
+    for (key, counted) in keys.iter().zip(&counted) {
+        assert!(counted.sums.is_sorted_by(|one, next| one < next), "{key}");
+        let acknowledged = i64::try_from(counted.sums.len()).unwrap();
+        let sum: i64 = members.ask(leader, &["GET", key]).parse().unwrap();
+        let may_be = acknowledged..=acknowledged + counted.unknown;
+        assert!(may_be.contains(&sum), "{key}: {sum} of {may_be:?}");
+    }
+    drop(members);
+    let verdict = judge(&files, 0).unwrap();
+    assert!(
+        verdict.contains("was the same wherever it was"),
+        "{verdict}"
+    );
     assert!(verdict.ends_with("are linearizable"), "{verdict}");
 }
 

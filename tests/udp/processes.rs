@@ -301,7 +301,7 @@ fn what_clients_saw_is_not_linearizable_when_members_forget() {
 }
 
 /// Tells the clients to stop.
-struct Stopper<'a>(&'a AtomicBool);
+pub(crate) struct Stopper<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Stopper<'_> {
     fn drop(&mut self) {
