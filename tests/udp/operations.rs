@@ -178,15 +178,10 @@ fn count(members: &[SocketAddr], key: &str, done: &AtomicUsize, stop: &AtomicBoo
     counted
 }
 
-/// With `DEEP=1` fifty leaders are killed, which takes a minute.
 #[test]
-fn what_was_acknowledged_is_there_though_leader_after_leader_is_killed() {
+fn what_was_acknowledged_is_there_though_fifty_leaders_are_killed() {
     const CLIENTS: usize = 4;
-    let kills = if std::env::var_os("DEEP").is_some() {
-        50
-    } else {
-        5
-    };
+    const KILLS: usize = 50;
     let directory = TempDir::new().unwrap();
     let mut files: Vec<PathBuf> = Vec::new();
     let mut record = |members: &mut Members, id: usize| {
@@ -209,7 +204,7 @@ fn what_was_acknowledged_is_there_though_leader_after_leader_is_killed() {
             .collect();
         // The clients stop even if what follows fails.
         let stopper = Stopper(stop);
-        for _ in 0..kills {
+        for _ in 0..KILLS {
             let target = done.load(Ordering::Relaxed) + 20;
             eventually("progress", || target <= done.load(Ordering::Relaxed));
             let leader = members.leader();
