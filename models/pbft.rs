@@ -262,11 +262,12 @@ fn safety<M: Twin<Pbft<Symbolic>>>(
         );
     }
     if 0 < setting.last {
-        world = world
-            .sometimes_told("a batch is prepared again in a later view", |told| {
-                told.ghost.is_carried_over()
-            })
-            .sometimes_told(REPLACED, |told| told.ghost.is_replaced());
+        world = world.sometimes_told("a batch is prepared again in a later view", |told| {
+            told.ghost.is_carried_over()
+        });
+    }
+    if 0 < setting.last && 1 < setting.requests.len() {
+        world = world.sometimes_told(REPLACED, |told| told.ghost.is_replaced());
     }
     if setting.interval <= setting.places {
         let enough = setting.sizes.honest;
@@ -346,6 +347,15 @@ fn is_equivocal<M: Twin<Pbft<Symbolic>>>(now: &Snapshot<Bounded<M>, Record>) -> 
     })
 }
 
+/// A world of the right machine.
+fn right(
+    name: &'static str,
+    says: &'static str,
+    setting: Setting,
+) -> impl Fn() -> World<Bounded<Pbft<Symbolic>>, Record> + Send + Sync + 'static {
+    move || reduced(safety(name, &setting, |right| right), &setting).says(says)
+}
+
 fn of_safety(
     unique: usize,
     generated: usize,
@@ -353,9 +363,7 @@ fn of_safety(
     says: &'static str,
     setting: Setting,
 ) -> Box<dyn Exhibit> {
-    Claimed::holds(unique, generated, move || {
-        reduced(safety(name, &setting, |right| right), &setting).says(says)
-    })
+    Claimed::holds(unique, generated, right(name, says, setting))
 }
 
 /// The same, of a world too large for every test run.
@@ -366,14 +374,12 @@ fn of_safety_deep(
     says: &'static str,
     setting: Setting,
 ) -> Box<dyn Exhibit> {
-    Claimed::holds_deep(unique, generated, move || {
-        reduced(safety(name, &setting, |right| right), &setting).says(says)
-    })
+    Claimed::holds_deep(unique, generated, right(name, says, setting))
 }
 
-/// Two places with a checkpoint after each, one request, and two views.
-fn checkpoints_over_views(traitor: u64) -> Setting {
-    let mut setting = Setting::four(traitor, 2);
+/// Two places with a checkpoint after each, and one request.
+fn checkpoints(traitor: u64, views: u64) -> Setting {
+    let mut setting = Setting::four(traitor, views);
     (setting.places, setting.interval) = (2, 1);
     setting.requests.truncate(1);
     setting
@@ -384,7 +390,7 @@ pub fn protocol() -> Protocol {
     Protocol {
         name: "pbft",
         summary: "Practical Byzantine fault tolerance: a replicated store among replicas that lie",
-        worlds: worlds().into_iter().chain(deep_worlds()).collect(),
+        worlds: worlds().into_iter().chain(large_worlds()).collect(),
         flaws: flaws::exhibits(),
     }
 }
@@ -450,12 +456,7 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
             1_157_147,
             "checkpoint-primary-lies",
             "2 places with a checkpoint after each; the primary lies; 1 view",
-            {
-                let mut setting = Setting::four(0, 1);
-                (setting.places, setting.interval) = (2, 1);
-                setting.requests.truncate(1);
-                setting
-            },
+            checkpoints(0, 1),
         ),
         of_safety(
             28_743,
@@ -530,17 +531,20 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
     ]
 }
 
-/// Worlds of millions of states.
-fn deep_worlds() -> Vec<Box<dyn Exhibit>> {
+/// Worlds of millions of states, most of them deep.
+fn large_worlds() -> Vec<Box<dyn Exhibit>> {
     vec![
-        Claimed::holds(2_837_302, 17_062_218, || {
-            let mut setting = Setting::four(2, 3);
-            setting.requests.truncate(1);
-            reduced(safety("three-views", &setting, |right| right), &setting)
-                .says("4 replicas, of which the third primary lies; 1 request; 3 views")
-                // There is no other batch.
-                .except(REPLACED)
-        }),
+        of_safety(
+            2_837_302,
+            17_062_218,
+            "three-views",
+            "4 replicas, of which the third primary lies; 1 request; 3 views",
+            {
+                let mut setting = Setting::four(2, 3);
+                setting.requests.truncate(1);
+                setting
+            },
+        ),
         of_safety_deep(
             21_495_658,
             133_652_289,
@@ -569,31 +573,27 @@ fn deep_worlds() -> Vec<Box<dyn Exhibit>> {
             "the same, but a replica lies that is primary in none of them",
             Setting::four(3, 3),
         ),
-        Claimed::holds_deep(14_043_016, 160_590_257, || {
-            let setting = checkpoints_over_views(2);
-            reduced(safety("checkpoint-backup-lies", &setting, |right| right), &setting)
-                .says("2 places with a checkpoint after each; a replica lies that is primary in neither of 2 views")
-                // There is no other batch.
-                .except(REPLACED)
-        }),
-        Claimed::holds_deep(68_806_284, 868_695_521, || {
-            let setting = checkpoints_over_views(0);
-            reduced(
-                safety("checkpoint-first-primary-lies", &setting, |right| right),
-                &setting,
-            )
-            .says("the same, but the first primary lies")
-            .except(REPLACED)
-        }),
-        Claimed::holds_deep(65_415_036, 724_058_605, || {
-            let setting = checkpoints_over_views(1);
-            reduced(
-                safety("checkpoint-second-primary-lies", &setting, |right| right),
-                &setting,
-            )
-            .says("the same, but the second primary lies")
-            .except(REPLACED)
-        }),
+        of_safety_deep(
+            14_043_016,
+            160_590_257,
+            "checkpoint-backup-lies",
+            "2 places with a checkpoint after each; a replica lies that is primary in neither of 2 views",
+            checkpoints(2, 2),
+        ),
+        of_safety_deep(
+            68_806_284,
+            868_695_521,
+            "checkpoint-first-primary-lies",
+            "the same, but the first primary lies",
+            checkpoints(0, 2),
+        ),
+        of_safety_deep(
+            65_415_036,
+            724_058_605,
+            "checkpoint-second-primary-lies",
+            "the same, but the second primary lies",
+            checkpoints(1, 2),
+        ),
         Claimed::holds_deep(18_975_863, 158_421_381, || {
             let setting = Setting::four(0, 2);
             let lies = Treason::Lying(&[]);
