@@ -16,6 +16,12 @@ use crate::flaw::{boot, delegate};
 pub trait Bound<M: Machine>: Clone + Debug + Eq + Hash + Send + Sync + 'static {
     /// True if the alarm, ringing in this state, does.
     fn is_beyond(&self, durable: &M::Durable, volatile: &M::Volatile, timer: &M::Timer) -> bool;
+
+    /// True if this message never arrives, as any may be lost.
+    fn is_lost(&self, from: NodeId, message: &M::Message) -> bool {
+        let _ = (from, message);
+        false
+    }
 }
 
 /// A machine within bounds: the machine itself, under every schedule in which no alarm rings that leads out
@@ -53,6 +59,9 @@ impl<M: Machine, B: Bound<M>> Machine for Bounded<M, B> {
         message: M::Message,
         out: &mut Outbox<Self>,
     ) {
+        if self.bound.is_lost(from, &message) {
+            return;
+        }
         Self::pass(state, out, |state, out| {
             self.inner.on_message(state, from, message, out);
         });

@@ -299,17 +299,21 @@ impl<'a, M: Machine, G: Ghost<M>> Calm<'a, M, G> {
 
     /// The first idle client makes its next call.
     fn call(&mut self) -> bool {
-        let doors: Vec<NodeId> = (self.snapshot.running())
-            .map(|(id, _)| id)
-            .filter(|id| self.world.doors.contains(*id))
-            .collect();
         let mut clients = self.snapshot.clients.iter().enumerate();
         let ready = clients.find(|(index, client)| {
             client.waiting.is_none() && self.world.call(*index, **client).is_some()
         });
-        let (Some((index, at)), false) = (ready, doors.is_empty()) else {
+        let Some((index, at)) = ready else {
             return false;
         };
+        let own = self.world.doors_of(index);
+        let doors: Vec<NodeId> = (self.snapshot.running())
+            .map(|(id, _)| id)
+            .filter(|id| own.contains(*id))
+            .collect();
+        if doors.is_empty() {
+            return false;
+        }
         let node = doors[(index + at.next as usize) % doors.len()];
         let call = self.world.call(index, *at).cloned();
         let action = Action::Call {
@@ -317,7 +321,7 @@ impl<'a, M: Machine, G: Ghost<M>> Calm<'a, M, G> {
             node,
         };
         let before = self.snapshot.clone();
-        if let Some(next) = self.world.apply(&before, &action) {
+        if let Some(next) = self.world.follow(&before, &action) {
             self.snapshot = next;
         }
         // What the call sent and armed: the step again, from memory.

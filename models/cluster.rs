@@ -496,6 +496,7 @@ pub fn is_linearizable(protocol: Protocol) -> bool {
         | Protocol::Gossip
         | Protocol::Causal
         | Protocol::Membership
-        | Protocol::Database => false,
+        | Protocol::Database
+        | Protocol::Rebalance => false,
     }
 }

@@ -1,9 +1,10 @@
 //! What is claimed of [`quorate::lease`]: its worlds, its promises, and the flaws that refute them.
 //!
-//! Terms are counted by [`clocked`] alarms: a tick is a millisecond here, and a term has three. How far
+//! Terms are counted by [`clocked`](crate::clocked) alarms: a tick is a millisecond here, and a term has three. How far
 //! clocks may differ is what the [`ledger`] knows; a run in which they differ by more is not left out,
 //! for there all is promised but *one holder at a time*.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use quorate::data::NodeSet;
@@ -12,16 +13,15 @@ use quorate::machine::NodeId;
 
 use crate::calm;
 use crate::catalogue::{Claimed, Exhibit, Protocol};
+use crate::clocked::{Clocked, Count, Timing};
 use crate::flaw::Twin;
 use crate::promise::Condition;
 use crate::snapshot::{Client, Snapshot, nobody_waits};
 use crate::world::{Disk, World};
 
-pub mod clocked;
 mod flaws;
 pub mod ledger;
 
-use clocked::{Clocked, Timely};
 use flaws::{Flaw, Flawed};
 use ledger::{Clocks, Ledger};
 
@@ -41,7 +41,7 @@ pub const PASSES_ON: &str = "a lease passes on";
 pub const CALLS_RETURN: &str = "calls return";
 
 /// Promises and worlds are stated for the right machine and for its flawed twins alike.
-type Model<M> = World<Clocked<M>, Ledger>;
+type Model<M> = World<Clocked<M, Terms>, Ledger>;
 
 /// Who may hold.
 const HOLDERS: usize = 2;
@@ -104,12 +104,23 @@ fn script(client: usize, letters: &str) -> Vec<Call> {
     letters.chars().enumerate().map(call).collect()
 }
 
-/// What *one holder at a time* rests on is when these two ring.
-impl<M: Twin<Lease>> Timely for M {
-    fn is_timed(timer: &Timer) -> bool {
+/// What *one holder at a time* rests on is when two alarms ring: after as many ticks as the machine says
+/// milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Terms;
+
+impl<M: Twin<Lease>> Timing<M> for Terms {
+    fn count(&self, machine: &M, timer: &Timer) -> Option<Count> {
         match timer {
-            Timer::Expire | Timer::Stop(_) => true,
-            Timer::Retry | Timer::Again => false,
+            Timer::Expire | Timer::Stop(_) => {
+                let Range { start, end } = machine.delay(timer);
+                let ticks = |delay: u128| u64::try_from(delay).expect("some milliseconds");
+                Some(Count {
+                    least: ticks(start.as_millis()),
+                    most: Some(ticks(end.as_millis() - 1)),
+                })
+            }
+            Timer::Retry | Timer::Again => None,
         }
     }
 }
@@ -127,7 +138,7 @@ fn scripted<M: Twin<Lease>>(
 ) -> Model<M> {
     let holders = NodeSet::first(HOLDERS);
     let node = |me| {
-        Clocked(make(Lease {
+        let machine = make(Lease {
             me,
             authority: AUTHORITY,
             resource: RESOURCE,
@@ -135,7 +146,11 @@ fn scripted<M: Twin<Lease>>(
             term_ms: TERM,
             drift_ms: DRIFT,
             attempts: bounds.attempts,
-        }))
+        });
+        Clocked {
+            machine,
+            timing: Terms,
+        }
     };
     let writes = bounds.calls('W') > 0;
     let nodes = NodeSet::first(HOLDERS + 1 + usize::from(writes));
@@ -203,10 +218,9 @@ fn succession<M: Twin<Lease>>(
     make: impl Fn(Lease) -> M + Copy + Send + Sync + 'static,
 ) -> Model<M> {
     let heirs = scripted("heirs", bounds, Some(HEIR), make);
-    let goal: Condition<Clocked<M>, Ledger> =
-        Condition::Whole(Arc::new(|snapshot: &Snapshot<Clocked<M>, Ledger>| {
-            snapshot.ghost.inherited
-        }));
+    let goal: Condition<Clocked<M, Terms>, Ledger> = Condition::Whole(Arc::new(
+        |snapshot: &Snapshot<Clocked<M, Terms>, Ledger>| snapshot.ghost.inherited,
+    ));
     let heir = bounds.clients.len();
     scripted(name, bounds, Some(HEIR), make)
         .always(PASSES_ON, move |snapshot| {

@@ -13,6 +13,7 @@ pub mod catalogue;
 pub mod causal;
 pub mod causality;
 pub mod clock;
+pub mod clocked;
 pub mod cluster;
 pub mod commit;
 pub mod database;

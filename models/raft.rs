@@ -30,6 +30,7 @@ mod extended;
 mod flaws;
 mod hasty;
 mod healthy;
+mod leased;
 mod past;
 
 pub use bounded::{Bounded, LastTerm, Stands};
@@ -66,6 +67,8 @@ pub const TRANSFER_ENDS: &str = "a transfer ends";
 
 /// Nobody who hears no leader can depose one that a majority hears.
 pub const NOT_DEPOSED: &str = "a healthy leader is not deposed";
+/// While a leader has a lease, nobody else is elected.
+pub const NOBODY_AGAINST: &str = "nobody leads against a lease";
 
 const TWO_LEADERS: &str = "two leaders of different terms at once";
 const COMMITTED: &str = "an entry is committed";
@@ -432,6 +435,7 @@ fn worlds() -> Vec<Box<dyn Exhibit>> {
     all.extend(extended::worlds());
     all.extend(hasty::worlds());
     all.extend(healthy::worlds());
+    all.extend(leased::worlds());
     all.extend(deep_worlds());
     all
 }
@@ -462,6 +466,12 @@ fn core_worlds() -> Vec<Box<dyn Exhibit>> {
             )
             .says("three members, two terms, two crashes of any; two commands")
         }),
+        Claimed::holds(212_122, 998_349, || {
+            let world: World<_, Past> = world("figure-8", FOUR_TERMS, &["ABC"], |right| right);
+            forgetting(world, FOUR_TERMS).begins_after(&FIGURE_8).says(
+                "three members, four terms, from where Figure 8 of the paper begins; three commands",
+            )
+        }),
         Claimed::holds(550_106, 3_828_398, || {
             let four = Cluster {
                 members: 4,
@@ -482,6 +492,22 @@ fn core_worlds() -> Vec<Box<dyn Exhibit>> {
     ]
 }
 
+/// How Figure 8 of the paper begins, at three members: node 0 leads and has an entry that nobody else
+/// has; node 1 leads after it, and has another; node 0 hears of that.
+const FIGURE_8: [&str; 9] = [
+    "n0's alarm rings: Election",
+    "n1 hears from n0: RequestVote",
+    "n0 hears from n1: Vote",
+    "client 0 makes its next call, at n0",
+    "n1's alarm rings: Election",
+    "n2 hears from n1: RequestVote",
+    "n1 hears from n2: Vote",
+    "client 0 makes its next call, at n1",
+    "n0 hears from n1: RequestVote",
+];
+
+const FOUR_TERMS: Cluster = Cluster { terms: 4, ..THREE };
+
 /// What takes minutes.
 fn deep_worlds() -> Vec<Box<dyn Exhibit>> {
     let three_terms = |crashes| Cluster {
@@ -498,6 +524,14 @@ fn deep_worlds() -> Vec<Box<dyn Exhibit>> {
         Claimed::holds_deep(44_743_341, 309_149_944, move || {
             right("three-terms-four-commands", three_terms(0), &["ABCD"])
                 .says("three members, three terms; four commands")
+        }),
+        Claimed::holds_deep(6_844_733, 42_210_845, || {
+            let cluster = Cluster {
+                elections: Elections::PreVote,
+                ..NO_OPS
+            };
+            right("pre-vote-three", cluster, &[])
+                .says("three members, two terms begun with no-ops, elections with pre-votes")
         }),
     ]
 }
@@ -544,7 +578,7 @@ fn featured_worlds() -> Vec<Box<dyn Exhibit>> {
             served("sessions", THREE, &["+*"])
                 .says("three members, two terms; a client sends an increment twice")
         }),
-        Claimed::holds(17_150, 80_475, || {
+        Claimed::holds(17_009, 79_496, || {
             let cluster = Cluster {
                 first_entry: FirstEntry::Client,
                 ..READS
@@ -554,7 +588,7 @@ fn featured_worlds() -> Vec<Box<dyn Exhibit>> {
                 .except(OVERWRITTEN)
                 .except(INDIRECTLY)
         }),
-        Claimed::holds(5_825_367, 42_880_621, || {
+        Claimed::holds(5_765_737, 42_504_884, || {
             served("reads-after-no-ops", READS, &["Ar"]).says(
                 "three members, two terms begun with no-ops; a client puts, and reads by ReadIndex",
             )
@@ -720,6 +754,7 @@ fn flaws() -> Vec<Box<dyn Exhibit>> {
     all.extend(extended::flaws());
     all.extend(hasty::flaws());
     all.extend(healthy::flaws());
+    all.extend(leased::flaws());
     all
 }
 
@@ -851,6 +886,11 @@ fn flaws_of_logs() -> Vec<Box<dyn Exhibit>> {
             flawed(Flaw::CountsOlderTerms, "counts-older-terms", THREE, &["A"])
                 .says("a leader commits whatever a majority has")
         }),
+        Claimed::falls(LEADER_COMPLETENESS, 11, || {
+            flawed(Flaw::CountsOlderTerms, "figure-8-counted", FOUR_TERMS, &["AB"])
+                .begins_after(&FIGURE_8)
+                .says("Figure 8 of the paper: an entry that a majority has, counted as committed by the leader of a later term, is overwritten")
+        }),
         Claimed::falls(LEADER_APPEND_ONLY, 5, || {
             flawed(
                 Flaw::Rewrites,
@@ -883,6 +923,17 @@ fn flaws_of_logs() -> Vec<Box<dyn Exhibit>> {
                 },
             )
             .says("a leader does not go back where logs conflict; nor does the textbook's")
+        }),
+        Claimed::falls(A_LEADER_COMMITS, 4, || {
+            flawed_calm(
+                Flaw::GoesPastTheEnd,
+                "goes-past-the-end",
+                Cluster {
+                    first_entry: FirstEntry::NoOp,
+                    ..TWO
+                },
+            )
+            .says("after a conflict a leader would send what comes after the end of its log")
         }),
     ]
 }

@@ -3,13 +3,15 @@
 //! A recording of [`quorate::udp::recording`] is one boot of one node. [`replay`] runs it through the
 //! machine, which must say the same again; one that signs needs its key for that. [`judge`] does so with
 //! the recordings of a cluster, and puts together from them in which order its nodes did what, which must
-//! be one order, and what its clients were told, which must be what one store could have told.
+//! be one order, and what its clients were told, which must be what one store could have told; or where
+//! writes are in an order that is no agreement, that no quorum reads anything older than one had before.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
+use quorate::database::Stamp;
 use quorate::machine::{NodeId, Output};
 use quorate::udp::configuration::{Cluster, Place, Protocol, Settings};
 use quorate::udp::recording::{self, Entry, Recording};
@@ -63,11 +65,25 @@ pub fn judge(paths: &[PathBuf], clock_error_us: u64) -> Result<String, String> {
         with(cluster.protocol, deed).map_err(|why| told(path, &why))?;
     }
     let protocol = protocol.ok_or("name the recordings of a cluster")?;
+    // What is asked at the moment of an answer overlaps it.
+    happened.sort_by_key(|it| (it.at_us, matches!(it.what, What::Answers(..))));
     if let Some((last, _)) = order.0.last_key_value() {
         said.push(format!(
             "what was executed at {} places, up to {last}, was the same wherever it was",
             order.0.len()
         ));
+    }
+    if with(protocol, IsOrdered) {
+        let Ordered {
+            writes,
+            reads,
+            unknown,
+        } = never_goes_back(happened)?;
+        said.push(format!(
+            "{writes} writes by a quorum were acknowledged, and {unknown} may have been made; of {reads} reads \
+             by a quorum none returned anything older than what one had written or read before"
+        ));
+        return Ok(said.join("\n"));
     }
     if !is_linearizable(protocol) {
         said.push(format!(
@@ -84,9 +100,7 @@ pub fn judge(paths: &[PathBuf], clock_error_us: u64) -> Result<String, String> {
 }
 
 /// Judges what was asked and told, at these times.
-fn history(mut happened: Vec<Happened>) -> Result<(usize, usize), String> {
-    // What is asked at the moment of an answer overlaps it.
-    happened.sort_by_key(|it| (it.at_us, matches!(it.what, What::Answers(_))));
+fn history(happened: Vec<Happened>) -> Result<(usize, usize), String> {
     let mut book = Book::default();
     let mut asked = BTreeMap::new();
     for Happened {
@@ -104,7 +118,7 @@ fn history(mut happened: Vec<Happened>) -> Result<(usize, usize), String> {
                     asked.insert((boot, ticket), (number, command));
                 }
             }
-            What::Answers(answer) => {
+            What::Answers(answer, _) => {
                 if let Some((number, command)) = asked.remove(&(boot, ticket)) {
                     book.tell(number, came(&command, answer));
                 }
@@ -114,6 +128,93 @@ fn history(mut happened: Vec<Happened>) -> Result<(usize, usize), String> {
     book.linearizable()?;
     let returned = book.entries().iter().filter(|it| it.returned.is_some());
     Ok((book.entries().len(), returned.count()))
+}
+
+struct IsOrdered;
+
+impl ForServed for IsOrdered {
+    type Output = bool;
+
+    fn with<M: Served>(self) -> bool {
+        M::ORDERED
+    }
+}
+
+/// What was asked of quorums, and what came of it.
+#[derive(Default)]
+struct Ordered {
+    writes: usize,
+    reads: usize,
+    unknown: usize,
+}
+
+/// In the order of writes, what is read is never older than what was written or read by an operation that
+/// had returned before the read began.
+fn never_goes_back(happened: Vec<Happened>) -> Result<Ordered, String> {
+    let mut counted = Ordered::default();
+    let mut newest: BTreeMap<String, Option<Stamp>> = BTreeMap::new();
+    let mut asked = BTreeMap::new();
+    for Happened {
+        boot,
+        node,
+        ticket,
+        what,
+        ..
+    } in happened
+    {
+        match what {
+            What::Asks(command) => {
+                if let Some(key) = by_quorum(&command) {
+                    let least = newest.get(key).copied().flatten();
+                    asked.insert((boot, ticket), (command, least));
+                }
+            }
+            What::Answers(answer, version) => {
+                let Some((command, least)) = asked.remove(&(boot, ticket)) else {
+                    continue;
+                };
+                let key = by_quorum(&command).unwrap_or_default().to_owned();
+                match answer {
+                    Answer::Value(value) => {
+                        counted.reads += 1;
+                        if version < least {
+                            return Err(format!(
+                                "n{node} read {key} as {value:?}, of {version:?}, when {least:?} was there"
+                            ));
+                        }
+                    }
+                    Answer::Done => counted.writes += 1,
+                    Answer::Unknown => {
+                        counted.unknown += usize::from(!command.is_read());
+                        continue;
+                    }
+                    Answer::Siblings(_)
+                    | Answer::Number(_)
+                    | Answer::Swapped(_)
+                    | Answer::NotLeader(_)
+                    | Answer::Busy
+                    | Answer::Refused(_)
+                    | Answer::Unanswered => continue,
+                }
+                let newest = newest.entry(key).or_default();
+                *newest = (*newest).max(version);
+            }
+        }
+    }
+    Ok(counted)
+}
+
+/// The key of a read or a write that asks a quorum.
+fn by_quorum(command: &Command) -> Option<&str> {
+    match command {
+        Command::Get { key } | Command::Set { key, .. } => (!key.contains('@')).then_some(key),
+        // What is deleted may be forgotten, and with it when that was.
+        Command::Delete { .. }
+        | Command::CompareAndSwap { .. }
+        | Command::Add { .. }
+        | Command::Members(_)
+        | Command::HandOver(_) => None,
+    }
 }
 
 fn told(path: &Path, why: &str) -> String {
@@ -212,7 +313,8 @@ struct Happened {
 
 enum What {
     Asks(Command),
-    Answers(Answer),
+    /// Of a key whose writes are in an order, with the place in it.
+    Answers(Answer, Option<Stamp>),
 }
 
 struct Gather<'a> {
@@ -230,17 +332,21 @@ impl ForServed for Gather<'_> {
     fn with<M: Served>(mut self) -> Result<(), String> {
         let booted = self.recording.header.booted_at_us;
         let mut last = None;
+        let mut keys: BTreeMap<u64, String> = BTreeMap::new();
+        let mut versions: BTreeMap<u64, Stamp> = BTreeMap::new();
         while let Some(entry) = (self.recording.entry::<M>()).map_err(|error| error.to_string())? {
             let (at_us, ticket, what) = match entry {
                 Entry::Asks {
                     at_us,
                     ticket,
                     command,
-                } => (
-                    (booted + at_us).saturating_sub(self.clock_error_us),
-                    ticket,
-                    What::Asks(command),
-                ),
+                } => {
+                    if let Some(key) = by_quorum(&command) {
+                        keys.insert(ticket, key.to_owned());
+                    }
+                    let at_us = (booted + at_us).saturating_sub(self.clock_error_us);
+                    (at_us, ticket, What::Asks(command))
+                }
                 Entry::Answers {
                     at_us,
                     ticket,
@@ -248,12 +354,18 @@ impl ForServed for Gather<'_> {
                 } => (
                     booted + at_us + self.clock_error_us,
                     ticket,
-                    What::Answers(answer),
+                    What::Answers(answer, versions.remove(&ticket)),
                 ),
                 Entry::Says { outputs, .. } => {
                     for (place, what) in outputs.iter().filter_map(executed::<M>) {
                         let node = NodeId(self.node as u64);
                         self.order.executes(node, &mut last, place, what)?;
+                    }
+                    for event in outputs.iter().filter_map(event) {
+                        let key = M::ticket(event).and_then(|ticket| keys.remove_entry(&ticket));
+                        versions.extend(
+                            key.and_then(|(ticket, key)| Some((ticket, M::version(event, &key)?))),
+                        );
                     }
                     continue;
                 }
@@ -272,8 +384,12 @@ impl ForServed for Gather<'_> {
 }
 
 fn executed<M: Served>(output: &Output<M>) -> Option<(u64, String)> {
+    event(output).and_then(M::executed)
+}
+
+fn event<M: Served>(output: &Output<M>) -> Option<&M::Event> {
     match output {
-        Output::Event(event) => M::executed(event),
+        Output::Event(event) => Some(event),
         Output::Send { .. } | Output::Arm(_) | Output::Disarm(_) => None,
     }
 }

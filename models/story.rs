@@ -172,6 +172,9 @@ pub fn page<M: Machine, G: Ghost<M>>(
     let _ = writeln!(text, "# {}", world.name());
     let _ = writeln!(text, "# {}", world.summary());
     let _ = writeln!(text, "# \"{promise}\" {outcome}; {count}, {least}\n");
+    if let Some(assumption) = &world.assumption {
+        let _ = writeln!(text, "It assumes that {}.\n", assumption.words);
+    }
     if !world.before.is_empty() {
         let _ = writeln!(text, "It begins after: {}.\n", world.before.join("; "));
     }

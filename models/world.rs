@@ -82,6 +82,12 @@ type Done<M> = Arc<dyn Fn(&Letter<<M as Machine>::Message>, &Node<M>) -> bool + 
 /// Whether an alarm rings in the calm alone: see [`World::rings_late`].
 type Late<M> = Arc<dyn Fn(&<M as Machine>::Timer) -> bool + Send + Sync>;
 
+/// What is taken for granted, in words, and of the past: see [`World::assuming`].
+pub(crate) struct Assumption<G> {
+    pub(crate) words: &'static str,
+    pub(crate) holds: Arc<dyn Fn(&G) -> bool + Send + Sync>,
+}
+
 /// Which messages are dead: see [`World::purging`].
 pub(crate) struct Dead<M: Machine> {
     pub(crate) sender: Done<M>,
@@ -93,7 +99,9 @@ pub struct World<M: Machine, G: Ghost<M>> {
     pub(crate) name: String,
     pub(crate) summary: String,
     pub(crate) machines: Vec<M>,
-    pub(crate) doors: NodeSet,
+    /// Where clients make their calls, but for those that have doors of their own.
+    doors: NodeSet,
+    own_doors: Vec<Option<NodeSet>>,
     pub(crate) scripts: Vec<Vec<M::Call>>,
     pub(crate) faults: Faults<M>,
     pub(crate) ghost: G,
@@ -107,6 +115,7 @@ pub struct World<M: Machine, G: Ghost<M>> {
     pub(crate) never: Vec<&'static str>,
     /// What happened before it begins: see [`World::begins_after`].
     pub(crate) before: Vec<&'static str>,
+    pub(crate) assumption: Option<Assumption<G>>,
     pub(crate) memory: Memory<M, G>,
 }
 
@@ -127,6 +136,7 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
             name: name.into(),
             summary: String::new(),
             doors: NodeSet::first(machines.len()),
+            own_doors: Vec::new(),
             machines,
             scripts: Vec::new(),
             faults: Faults {
@@ -146,6 +156,7 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
             alike: Vec::new(),
             never: Vec::new(),
             before: Vec::new(),
+            assumption: None,
             memory: Memory::default(),
         };
         world
@@ -175,6 +186,29 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
         self
     }
 
+    /// Takes for granted what promises rest on and no machine can bring about, such as how far clocks
+    /// differ: what would make it false of the past does not happen here, but in a calm. What remains is
+    /// exhausted, so the assumption is a part of what is claimed: stories say it, and without it something
+    /// must fall.
+    #[must_use]
+    pub fn assuming(
+        mut self,
+        words: &'static str,
+        holds: impl Fn(&G) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.assumption = Some(Assumption {
+            words,
+            holds: Arc::new(holds),
+        });
+        self
+    }
+
+    /// True if the past is as is assumed.
+    pub(crate) fn is_assumed(&self, ghost: &G) -> bool {
+        let assumption = self.assumption.as_ref();
+        assumption.is_none_or(|assumption| (assumption.holds)(ghost))
+    }
+
     /// Says in a sentence what this world is.
     #[must_use]
     pub fn says(mut self, summary: &str) -> Self {
@@ -191,11 +225,32 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
     #[must_use]
     pub fn client(mut self, calls: impl IntoIterator<Item = M::Call>) -> Self {
         self.scripts.push(calls.into_iter().collect());
+        self.own_doors.push(None);
         let calls = self.scripts.iter().flatten();
         let tickets: Vec<u64> = calls.filter_map(|call| G::ticket(call)).collect();
         let distinct: BTreeSet<u64> = tickets.iter().copied().collect();
         assert_eq!(tickets.len(), distinct.len(), "two calls share a ticket");
         self
+    }
+
+    /// Adds a client that makes its calls at these nodes alone, whatever the doors of the world are.
+    ///
+    /// # Panics
+    ///
+    /// As [`World::client`].
+    #[must_use]
+    pub fn client_at(self, doors: NodeSet, calls: impl IntoIterator<Item = M::Call>) -> Self {
+        let mut world = self.client(calls);
+        if let Some(own) = world.own_doors.last_mut() {
+            *own = Some(doors);
+        }
+        world
+    }
+
+    /// Where this client makes its calls: at no traitor.
+    pub(crate) fn doors_of(&self, client: usize) -> NodeSet {
+        let own = self.own_doors.get(client).copied().flatten();
+        own.unwrap_or(self.doors).difference(self.faults.traitors)
     }
 
     /// Calls may be made at these nodes alone. Default: at all.
@@ -233,7 +288,6 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
     pub fn traitors(mut self, traitors: NodeSet, lies: impl Traitor<M> + 'static) -> Self {
         self.faults.traitors = traitors;
         self.faults.lies = Some(Arc::new(lies));
-        self.doors = self.doors.difference(traitors);
         self
     }
 
@@ -561,9 +615,12 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
     ///
     /// # Panics
     ///
-    /// If what it is to begin after cannot happen, or is not one action.
+    /// If what it is to begin after cannot happen, or is not one action, or if the assumption is false from
+    /// the start.
     pub fn initial(&self) -> Snapshot<M, G> {
         let mut snapshot = self.booted();
+        let possible = self.is_assumed(&snapshot.ghost);
+        assert!(possible, "what is assumed is false from the start");
         for begins in &self.before {
             let mut found = Vec::new();
             self.each_action(&snapshot, |action| {
@@ -621,6 +678,16 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
 
     /// The state after `action`, or nothing if the action changes nothing or cannot happen.
     pub fn apply(&self, last: &Snapshot<M, G>, action: &Action<M>) -> Option<Snapshot<M, G>> {
+        self.follow(last, action)
+            .filter(|next| self.is_assumed(&next.ghost))
+    }
+
+    /// The same, whatever is assumed.
+    pub(crate) fn follow(
+        &self,
+        last: &Snapshot<M, G>,
+        action: &Action<M>,
+    ) -> Option<Snapshot<M, G>> {
         if last.broken.is_some() {
             return None;
         }
@@ -853,10 +920,8 @@ impl<M: Machine, G: Ghost<M>> World<M, G> {
             if at.waiting.is_some() || self.call(client, *at).is_none() {
                 continue;
             }
-            for (node, _) in last
-                .running()
-                .filter(|(node, _)| self.doors.contains(*node))
-            {
+            let doors = self.doors_of(client);
+            for (node, _) in last.running().filter(|(node, _)| doors.contains(*node)) {
                 visit(Action::Call { client, node });
             }
         }

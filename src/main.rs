@@ -132,6 +132,10 @@ struct ClusterArguments {
     /// After how many entries raft compacts its log [default: 10000]
     #[arg(global = true, long, value_name = "COUNT")]
     snapshot_entries: Option<u32>,
+    /// Let raft answer gets by a lease, if no clock loses more milliseconds in 150 [default: it asks a
+    /// majority]
+    #[arg(global = true, long, value_name = "MILLISECONDS")]
+    lease_drift_ms: Option<u32>,
 }
 
 impl ClusterArguments {
@@ -146,6 +150,7 @@ impl ClusterArguments {
             reads: self.reads,
             public_keys: (!self.public_keys.is_empty()).then_some(self.public_keys),
             snapshot_entries: self.snapshot_entries,
+            lease_drift_ms: self.lease_drift_ms,
             ..Settings::default()
         };
         match self.config {
@@ -370,7 +375,8 @@ fn run_client(arguments: ClientArguments) -> ExitCode {
         | Protocol::Gossip
         | Protocol::Causal
         | Protocol::Membership
-        | Protocol::Database => {
+        | Protocol::Database
+        | Protocol::Rebalance => {
             let log = if arguments.verbose {
                 Log::All
             } else {

@@ -20,13 +20,16 @@
 //!   that is handed over (thesis §3.10), *a transfer ends*: in the calm the leader has handed over, or
 //!   leads on. With pre-votes (thesis §4.2.3, §9.6), *a healthy leader is not deposed*: where a leader and
 //!   a majority hear each other in time, a member that was cut off, or crashed, or was removed and
-//!   never heard of it, begins no term.
+//!   never heard of it, begins no term. Of reads by a lease (thesis §6.4.1), *nobody leads against a
+//!   lease*: while a leader has one, no other is elected.
 //! - **Assumes.** A disk keeps what it acknowledged; members crash and restart, and do not lie. Of
-//!   the network and of time, nothing, but for *a leader commits* and *a transfer ends*.
-//! - **Leaves out.** Reads by a lease, which would rest on clocks. A refusal of a vote is not sent, as
-//!   nobody acts on it; a higher term is told by [`Message::Stale`]. Where a member is, is for the adapter
-//!   to know: a change names nodes. A snapshot is of the whole store. A learner has no way to ask for its
-//!   promotion.
+//!   the network and of time, nothing, but for *a leader commits* and *a transfer ends*; and but for
+//!   leases ([`Reads::Lease`]), for which a leader's clock has to count as much as is allowed, or more,
+//!   while a follower's counts the shortest election timeout, and an alarm to ring no later than it may.
+//!   A process that is paused past its alarms has a clock that is worse than that.
+//! - **Leaves out.** A refusal of a vote is not sent, as nobody acts on it; a higher term is told by
+//!   [`Message::Stale`]. Where a member is, is for the adapter to know: a change names nodes. A snapshot is
+//!   of the whole store. A learner has no way to ask for its promotion.
 //! - **The textbook says.** `RaftNode` and `RaftCluster` (chapter 8, Raft consensus): keeps nothing
 //!   on disk (`election_safety_falls_when_the_vote_is_forgotten`), counts a majority without itself
 //!   (`election_safety_falls_with_half_of_the_members`), appends whatever arrives
@@ -59,7 +62,10 @@ pub use durable::{Change, Durable};
 pub use log::{Command, Entry, Index, Log, Position, Term};
 pub use membership::{Current, MemberChange, Membership};
 pub use message::{Message, Rest};
-pub use settings::{Changes, Elections, FirstEntry, Flow, Leadership, Reads, Snapshots};
+pub use reading::{Lease, Read};
+pub use settings::{
+    Changes, ELECTION_MIN_MS, Elections, FirstEntry, Flow, Leadership, Reads, Snapshots,
+};
 pub use snapshot::{Part, Piece, Place, Receiving, Sending, Snapshot};
 pub use store::Store;
 pub use transfer::{Outcome, Transfer};
@@ -108,7 +114,7 @@ pub enum Call {
         /// What.
         operation: Operation,
     },
-    /// Which value has the key? Asked of a machine with [`Reads::ReadIndex`]; refused by others.
+    /// Which value has the key? Refused by a machine with [`Reads::Log`].
     Read {
         /// The caller's name for this call.
         ticket: u64,
@@ -143,6 +149,8 @@ pub enum Timer {
     Quorum,
     /// The leader is to look whether its heir has taken over.
     Transfer,
+    /// What the round of this number may have brought the leader is over: its lease, or the hope of one.
+    Lease(u64),
 }
 
 /// What an observer learns.
@@ -180,6 +188,16 @@ pub enum Event {
     Installed {
         /// The last entry that it stands for.
         position: Position,
+    },
+    /// A leader has a lease, or has it for longer.
+    Leased {
+        /// By which round.
+        round: u64,
+    },
+    /// It has it no more.
+    LeaseEnded {
+        /// The last round that it had one by.
+        round: u64,
     },
     /// The call to hand over returned.
     Transferred {
@@ -244,6 +262,9 @@ pub struct Volatile {
     pub members: Current,
     /// The snapshot of which this node has a part.
     pub receiving: Option<Receiving>,
+    /// True if a leader may have a lease by this node, which votes for nobody until its alarm rings. After
+    /// a restart that is so, for all it knows. Always false where there are no leases.
+    pub promised: bool,
 }
 
 /// What a node is.
@@ -284,6 +305,8 @@ pub struct Leader {
     pub round: u64,
     /// Who answered it.
     pub confirmed: NodeSet,
+    /// By what it reads without asking anyone.
+    pub lease: Lease,
     /// To whom it hands over.
     pub transfer: Option<Transfer>,
 }
@@ -312,19 +335,6 @@ pub enum Pace {
     Streaming,
 }
 
-/// A read under way.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Read {
-    /// The caller's name for it.
-    pub ticket: u64,
-    /// The key.
-    pub key: alloc::string::String,
-    /// What has to be applied before it is answered.
-    pub index: Index,
-    /// True once a round that began after it was answered by a majority.
-    pub confirmed: bool,
-}
-
 impl Machine for Raft {
     type Call = Call;
     type Message = Message;
@@ -343,6 +353,7 @@ impl Machine for Raft {
             store: snapshot.store.clone(),
             members: changed.unwrap_or_else(|| self.first_members()),
             receiving: None,
+            promised: self.reads.by_lease(),
         }
     }
 
@@ -378,6 +389,9 @@ impl Machine for Raft {
             Message::PreVote { term } => self.on_pre_vote(state, from, term, out),
             Message::RequestVote { term, last } => {
                 self.on_request_vote(state, from, term, last, out);
+            }
+            Message::RequestVoteAsHeir { term, last } => {
+                self.on_request_vote_as_heir(state, from, term, last, out);
             }
             Message::Vote { term } => self.on_vote(state, from, term, out),
             Message::Stale { term } => self.observe(state, term, out),
@@ -426,14 +440,21 @@ impl Machine for Raft {
             Timer::Heartbeat => self.on_heartbeat(state, out),
             Timer::Quorum => self.on_quorum_check(state, out),
             Timer::Transfer => Self::on_transfer_timeout(state, out),
+            Timer::Lease(round) => Self::on_lease_over(state, round, out),
         }
     }
 
     fn delay(&self, timer: &Timer) -> Range<Duration> {
+        let milliseconds = |count: u32| Duration::from_millis(count.into());
         // §5.6: broadcast time ≪ election timeout; §9.3 recommends 150 to 300 ms.
         match timer {
             Timer::Election | Timer::Transfer => {
-                Duration::from_millis(150)..Duration::from_millis(300)
+                milliseconds(ELECTION_MIN_MS)..milliseconds(2 * ELECTION_MIN_MS)
+            }
+            // Never later than that, or it reads by a lease that is over.
+            Timer::Lease(_) => {
+                let most = self.reads.lease_ms();
+                milliseconds(most.saturating_sub(1))..milliseconds(most)
             }
             Timer::Heartbeat => Duration::from_millis(30)..Duration::from_millis(40),
             Timer::Quorum => Duration::from_millis(300)..Duration::from_millis(310),
@@ -455,9 +476,12 @@ impl Machine for Raft {
             Role::Candidate { votes } => {
                 *vote == Some(self.me) && votes.contains(self.me) && !members.is_quorum(*votes)
             }
-            Role::Leader(leader) => leader.progress.values().all(|progress| {
-                progress.matching < progress.next && progress.matching <= last.index
-            }),
+            Role::Leader(leader) => {
+                leader.lease.holds(leader.round)
+                    && leader.progress.values().all(|progress| {
+                        progress.matching < progress.next && progress.matching <= last.index
+                    })
+            }
         };
         let commit = state.volatile.commit;
         // What is compacted is in the snapshot, and what is in the snapshot is committed.
@@ -489,8 +513,9 @@ impl Raft {
     ///
     /// The paper answers it. Where elections alone decide who leads, nobody needs that: who has the
     /// later term will stand for election in a later one, and all hear of it. A pre-vote brings no
-    /// such news, and a leader that checks its quorum should not wait for it: so there its sender is
-    /// told, or a member of a later term could neither follow nor be followed.
+    /// such news, a leader that checks its quorum should not wait for it, and who has promised a leader
+    /// not to vote does not listen to it: so there its sender is told, or a member of a later term could
+    /// neither follow nor be followed.
     fn is_stale(
         &self,
         state: &State<Self>,
@@ -500,7 +525,7 @@ impl Raft {
     ) -> bool {
         let stale = term < state.durable.term;
         let told = match (self.elections, self.leadership) {
-            (Elections::Direct, Leadership::UntilDeposed) => false,
+            (Elections::Direct, Leadership::UntilDeposed) => self.reads.by_lease(),
             (Elections::PreVote, _) | (_, Leadership::CheckQuorum) => true,
         };
         if stale && told {
@@ -508,6 +533,14 @@ impl Raft {
             out.send(from, Message::Stale { term });
         }
         stale
+    }
+
+    /// It hears the leader of its term: it follows it until its alarm rings, and where there are leases
+    /// it promises as much.
+    fn follow(&self, state: &mut State<Self>, leader: NodeId, out: &mut Outbox<Self>) {
+        self.become_follower(state, Some(leader), out);
+        state.volatile.promised = self.reads.by_lease();
+        out.arm(Timer::Election);
     }
 
     /// It follows, if it did not, and gives up what it did as something else.
@@ -524,7 +557,7 @@ impl Raft {
         let before = core::mem::replace(&mut state.volatile.role, Role::Follower { leader });
         match before {
             Role::Follower { .. } | Role::PreCandidate { .. } | Role::Candidate { .. } => {}
-            Role::Leader(led) => {
+            Role::Leader(mut led) => {
                 for ticket in led.waiting.values() {
                     out.tell(Event::Abandoned { ticket: *ticket });
                 }
@@ -533,6 +566,7 @@ impl Raft {
                         ticket: read.ticket,
                     });
                 }
+                led.lease.end(out);
                 if let Some(Transfer { ticket, .. }) = led.transfer {
                     let outcome = Outcome::Yielded;
                     out.tell(Event::Transferred { ticket, outcome });

@@ -183,6 +183,8 @@ struct Plan {
     cuts: u32,
     traitor: bool,
     purges: bool,
+    /// What the past may not be.
+    assumes: bool,
     messages_max: usize,
 }
 
@@ -192,10 +194,17 @@ fn plan() -> impl Strategy<Value = Plan> {
         Just(vec![vec![1, 2]]),
         Just(vec![vec![1], vec![3, 4]]),
     ];
+    let reductions = (any::<bool>(), any::<bool>());
     let faults = (0..2_u32, any::<bool>(), 0..2_u32, any::<bool>());
-    let rest = (any::<bool>(), 2..6_usize);
+    let rest = (reductions, 2..6_usize);
     (any::<u64>(), 1..4_u64, clients, faults, rest).prop_map(
-        |(seed, nodes, clients, (crashes, lying, cuts, traitor), (purges, messages_max))| Plan {
+        |(
+            seed,
+            nodes,
+            clients,
+            (crashes, lying, cuts, traitor),
+            ((purges, assumes), messages_max),
+        )| Plan {
             seed,
             nodes,
             clients,
@@ -204,6 +213,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             cuts,
             traitor: traitor && 1 < nodes,
             purges,
+            assumes,
             messages_max,
         },
     )
@@ -221,8 +231,13 @@ impl Plan {
             } else {
                 Disk::Honest
             });
-        for script in &self.clients {
-            world = world.client(script.iter().copied());
+        for (client, script) in self.clients.iter().enumerate() {
+            world = if client == 0 {
+                world.client(script.iter().copied())
+            } else {
+                let door = NodeSet::from_iter([NodeId(seed % nodes)]);
+                world.client_at(door, script.iter().copied())
+            };
         }
         if self.traitor {
             let traitor = NodeSet::from_iter([NodeId(nodes - 1)]);
@@ -234,6 +249,10 @@ impl Plan {
                 move |letter, node| !fingerprint(&(seed, letter, node)).is_multiple_of(3),
                 move |letter, node| !fingerprint(&(letter, seed, node)).is_multiple_of(3),
             );
+        }
+        if self.assumes {
+            let first = world.initial().ghost.0;
+            world = world.assuming("the gist is another", move |gist| gist.0 != (first + 1) % 3);
         }
         let most = self.messages_max;
         let idle = |waiting: &[quorate_models::snapshot::Client]| {

@@ -61,7 +61,8 @@ impl<M: Served> Simulation<M> {
             | Protocol::Gossip
             | Protocol::Causal
             | Protocol::Membership
-            | Protocol::Database => match draw {
+            | Protocol::Database
+            | Protocol::Rebalance => match draw {
                 0..5 => self.set(&key),
                 _ => Command::Get { key },
             },
@@ -290,6 +291,7 @@ fn can_add(protocol: Protocol) -> bool {
         | Protocol::Gossip
         | Protocol::Causal
         | Protocol::Membership
-        | Protocol::Database => false,
+        | Protocol::Database
+        | Protocol::Rebalance => false,
     }
 }

@@ -269,25 +269,24 @@ impl Calm {
 
     /// The first idle client makes its next call.
     fn call(&mut self, space: &mut Space<'_>) -> bool {
-        let doors: Vec<usize> = (self.nodes.iter().enumerate())
-            .filter(|(_, node)| space.is_up(**node))
-            .map(|(place, _)| place)
-            .filter(|place| {
-                space
-                    .rules
-                    .doors
-                    .contains(quorate::machine::NodeId(*place as u64))
-            })
-            .collect();
         let clients = self.past.clients(space);
         let mut clients = space.clients(clients).iter().enumerate();
         let ready = clients.find(|(index, client)| {
             client.waiting.is_none() && client.next < space.rules.scripts[*index]
         });
-        let (Some((index, at)), false) = (ready.map(|(index, at)| (index, *at)), doors.is_empty())
-        else {
+        let Some((index, at)) = ready.map(|(index, at)| (index, *at)) else {
             return false;
         };
+        let own = space.rules.doors[index];
+        let doors: Vec<usize> = (self.nodes.iter().enumerate())
+            .filter(|(place, node)| {
+                space.is_up(**node) && own.contains(quorate::machine::NodeId(*place as u64))
+            })
+            .map(|(place, _)| place)
+            .collect();
+        if doors.is_empty() {
+            return false;
+        }
         let place = doors[(index + at.next as usize) % doors.len()];
         let call = space.call_number(index, at);
         self.past = match self.past {

@@ -172,6 +172,8 @@ pub(super) struct OuterFacts {
     pub(super) adversary: Adversary,
     /// A mistake of ours showed: nothing happens after it.
     pub(super) is_over: bool,
+    /// It is assumed that nothing leads here.
+    pub(super) is_excluded: bool,
     /// The promises that it settles, of those that look at nothing else: a bit for the place of each.
     pub(super) settles: u64,
 }
@@ -208,8 +210,8 @@ pub(super) struct Pledge {
 pub(super) struct Rules {
     /// How many nodes there are. In a row the outer comes after them, and then the messages.
     pub(super) places: usize,
-    /// Where calls are made.
-    pub(super) doors: NodeSet,
+    /// Where each client makes its calls.
+    pub(super) doors: Vec<NodeSet>,
     /// The number of calls of each client.
     pub(super) scripts: Vec<u32>,
     pub(super) mortal: NodeSet,

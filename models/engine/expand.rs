@@ -145,6 +145,9 @@ impl Space<'_> {
         if after == before && !news && tells == NONE && outer_after == row[self.places] {
             return 0; // All it sent had been sent before, or was dead on arrival.
         }
+        if outer_after != row[self.places] && self.is_excluded(outer_after) {
+            return 0;
+        }
         self.fired[step as usize] += 1;
         let old = self.outers.print(row[self.places]);
         let print = print
@@ -266,7 +269,7 @@ impl Space<'_> {
         sink: &mut impl Sink,
     ) -> usize {
         let (nodes, outer, _) = self.parts(origin.row);
-        let is_door = self.rules.doors.contains(NodeId(place as u64));
+        let is_door = self.rules.doors[client as usize].contains(NodeId(place as u64));
         if !is_door || !self.is_up(nodes[place]) {
             return 0;
         }
@@ -286,6 +289,9 @@ impl Space<'_> {
         let (Some(crashed), Some(buried)) = (self.crashed(before), self.bury(outer, place)) else {
             return 0;
         };
+        if self.is_excluded(buried) {
+            return 0;
+        }
         self.child.clear();
         self.child.extend_from_slice(origin.row);
         self.child[place] = crashed;

@@ -162,6 +162,7 @@ pub(super) struct Outer {
     clients: u32,
     pub(super) adversary: Adversary,
     is_over: bool,
+    is_excluded: bool,
     /// The calls that may be made next: the client, and the number of the call.
     pub(super) calls: Box<[(u32, u32)]>,
     /// The promises that it breaks, and those that it shows, of those that look at nothing else.
@@ -418,6 +419,7 @@ impl<'w> Space<'w> {
             clients: self.clients.put(fingerprint(&facts.clients), facts.clients),
             adversary: facts.adversary,
             is_over: facts.is_over,
+            is_excluded: facts.is_excluded,
             settles: facts.settles,
             cuts: None,
         }
@@ -531,6 +533,11 @@ impl<'w> Space<'w> {
     /// To whom a message is.
     pub(super) fn receiver(&self, letter: u32) -> usize {
         self.letters.get(letter).to
+    }
+
+    /// True if it is assumed that nothing leads to it.
+    pub(super) fn is_excluded(&self, outer: u32) -> bool {
+        self.outers.get(outer).is_excluded
     }
 
     /// True if a mistake of ours showed: nothing happens after it.

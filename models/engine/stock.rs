@@ -298,7 +298,9 @@ impl<M: Machine, G: Ghost<M>> Contents for Stock<'_, M, G> {
         let length = |script: &Vec<M::Call>| u32::try_from(script.len()).expect("a short script");
         Rules {
             places,
-            doors: self.world.doors,
+            doors: (0..self.world.scripts.len())
+                .map(|client| self.world.doors_of(client))
+                .collect(),
             scripts: scripts.map(length).collect(),
             mortal: faults.mortal,
             crashes: faults.crashes,
@@ -364,6 +366,7 @@ impl<M: Machine, G: Ghost<M>> Contents for Stock<'_, M, G> {
             clients: stub.clients.clone(),
             adversary: stub.adversary,
             is_over: stub.broken.is_some(),
+            is_excluded: !self.world.is_assumed(&stub.ghost),
             settles: self.settles(stub),
         }
     }

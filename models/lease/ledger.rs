@@ -7,7 +7,7 @@ use std::fmt;
 use quorate::lease::{Call, Ending, Epoch, Event, Request};
 use quorate::machine::{Machine, NodeId};
 
-use super::clocked::{Clocked, Timely, Told};
+use crate::clocked::{Clocked, Timing, Told};
 use crate::ghost::Ghost;
 
 /// What is known of clocks.
@@ -246,22 +246,27 @@ impl Ledger {
     }
 }
 
-impl<M: Timely + Machine<Call = Call, Event = Event>> Ghost<Clocked<M>> for Ledger {
+impl<M, C> Ghost<Clocked<M, C>> for Ledger
+where
+    M: Machine<Call = Call, Event = Event>,
+    C: Timing<M>,
+{
     fn ticket(call: &Call) -> Option<u64> {
         let (Call::Acquire { ticket } | Call::Renew { ticket } | Call::Write { ticket, .. }) = call;
         Some(*ticket)
     }
 
-    fn finished(event: &Told<Event>) -> Option<u64> {
+    fn finished(event: &Told<Event, M::Timer>) -> Option<u64> {
         match event {
             Told::Event(Event::Done { ticket, .. }) => Some(*ticket),
-            Told::Ticked | Told::Event(_) => None,
+            Told::Ticked | Told::Counts(_) | Told::Counted(_) | Told::Event(_) => None,
         }
     }
 
-    fn on_event(&mut self, node: NodeId, event: &Told<Event>) {
+    fn on_event(&mut self, node: NodeId, event: &Told<Event, M::Timer>) {
         match event {
             Told::Ticked => self.ticks(node),
+            Told::Counts(_) | Told::Counted(_) => {}
             Told::Event(event) => self.happens(node, event),
         }
     }

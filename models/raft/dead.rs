@@ -8,7 +8,8 @@
 
 use quorate::machine::NodeId;
 use quorate::raft::{
-    Elections, Flow, Index, Leader, Leadership, Message, Position, Progress, Raft, Role, Term,
+    Elections, Flow, Index, Leader, Leadership, Message, Position, Progress, Raft, Reads, Role,
+    Term,
 };
 
 use crate::flaw::Twin;
@@ -18,9 +19,9 @@ use crate::snapshot::{Letter, Node};
 #[derive(Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a rule of its own")]
 pub(super) struct Rules {
-    /// No quorum is checked by an answer, and what is stale is not answered.
+    /// Nothing rests on an answer but counts, and what is stale is not answered.
     pub(super) silent: bool,
-    /// No pre-candidate waits to hear a leader.
+    /// Nobody does anything for having heard a leader again.
     pub(super) direct: bool,
     /// No node crashes.
     pub(super) immortal: bool,
@@ -30,10 +31,12 @@ pub(super) struct Rules {
 
 impl Rules {
     pub(super) fn of(raft: &Raft, crashes: u32) -> Self {
+        let by_lease = matches!(raft.reads, Reads::Lease { .. });
         Self {
             silent: raft.leadership == Leadership::UntilDeposed
-                && raft.elections == Elections::Direct,
-            direct: raft.elections == Elections::Direct,
+                && raft.elections == Elections::Direct
+                && !by_lease,
+            direct: raft.elections == Elections::Direct && !by_lease,
             immortal: crashes == 0,
             ahead: raft.flow != Flow::StopAndWait,
         }
@@ -79,7 +82,10 @@ fn awaits_match<M: Twin<Raft>>(
 /// True if a read of the leader of `term` waits for the follower's answer to this round.
 fn awaits_round<M: Twin<Raft>>(node: &Node<M>, term: Term, follower: NodeId, round: u64) -> bool {
     leader_of(node, term).is_some_and(|leader| {
-        !leader.reads.is_empty() && leader.round == round && !leader.confirmed.contains(follower)
+        let hopes = leader.lease.hoped == Some(round);
+        (hopes || !leader.reads.is_empty())
+            && leader.round == round
+            && !leader.confirmed.contains(follower)
     })
 }
 
@@ -91,7 +97,9 @@ pub(super) fn sender_is_done<M: Twin<Raft>>(
     from: &Node<M>,
 ) -> bool {
     match &letter.message {
-        Message::RequestVote { term, .. } => !awaits_vote(from, *term, letter.to),
+        Message::RequestVote { term, .. } | Message::RequestVoteAsHeir { term, .. } => {
+            !awaits_vote(from, *term, letter.to)
+        }
         Message::AppendEntries {
             term,
             previous,
@@ -134,7 +142,7 @@ pub(super) fn receiver_is_done<M: Twin<Raft>>(
 ) -> bool {
     let now = term_of(to);
     match &letter.message {
-        Message::RequestPreVote { .. } => false,
+        Message::RequestPreVote { .. } | Message::RequestVoteAsHeir { .. } => false,
         Message::PreVote { term } | Message::Stale { term } => *term <= now,
         Message::RequestVote { term, .. } => {
             let vote = to.durable().and_then(|disk| disk.vote);

@@ -73,6 +73,8 @@ pub(super) enum Flaw {
     ConflictAcknowledges,
     /// A leader does not go back where logs conflict: nor does the textbook's.
     NeverBacksOff,
+    /// After a conflict a leader goes past the end of its log.
+    GoesPastTheEnd,
     /// A leader commits whatever a majority has: Figure 8.
     CountsOlderTerms,
     /// A leader that meets a later term leads on in that. So in the textbook.
@@ -394,6 +396,18 @@ impl Flawed {
                         self.right.commit(state, until, out);
                     }));
                 }
+            }
+            (Flaw::GoesPastTheEnd, Message::Conflict { .. }) => {
+                let past = state.durable.log.last().index.next().next();
+                let Role::Leader(leader) = &mut state.volatile.role else {
+                    return;
+                };
+                for other in self.right.members {
+                    if let Some(progress) = leader.progress.get_mut(&other) {
+                        progress.next = past;
+                    }
+                }
+                outputs.retain(|output| !matches!(output, Output::Send { .. }));
             }
             (Flaw::CountsOlderTerms, Message::Appended { .. }) => {
                 outputs.extend(self.count(state));

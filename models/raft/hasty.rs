@@ -55,6 +55,7 @@ impl Haste {
             | Message::AppendEntries { .. }
             | Message::InstallSnapshot { .. }
             | Message::Received { .. }
+            | Message::RequestVoteAsHeir { .. }
             | Message::TimeoutNow { .. } => true,
         }
     }

@@ -76,7 +76,11 @@ impl Past {
                 Outcome::Yielded => self.handed_over = true,
                 Outcome::TimedOut => {}
             },
-            Event::Replied { .. } | Event::Abandoned { .. } | Event::Refused { .. } => {}
+            Event::Leased { .. }
+            | Event::LeaseEnded { .. }
+            | Event::Replied { .. }
+            | Event::Abandoned { .. }
+            | Event::Refused { .. } => {}
         }
     }
 
@@ -250,6 +254,8 @@ impl<M: Machine<Call = Call, Event = Event>> Ghost<M> for Clients {
             | Event::Proposed { .. }
             | Event::Decided { .. }
             | Event::Installed { .. }
+            | Event::Leased { .. }
+            | Event::LeaseEnded { .. }
             | Event::Committed { .. } => None,
         }
     }

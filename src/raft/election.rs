@@ -9,6 +9,15 @@ use super::{
 use crate::data::NodeSet;
 use crate::machine::{NodeId, Outbox, State};
 
+/// Why a node stands for election.
+#[derive(Clone, Copy)]
+pub(super) enum Standing {
+    /// It hears no leader.
+    ByItself,
+    /// The leader wants it to.
+    AsHeir,
+}
+
 impl Raft {
     /// No leader was heard in time.
     pub(super) fn on_election_timeout(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
@@ -16,12 +25,13 @@ impl Raft {
             return; // A leader has no such alarm.
         }
         out.arm(Timer::Election);
+        state.volatile.promised = false;
         if !state.volatile.members.membership.has_voter(self.me) {
             // Thesis §4.2.2: who has no vote stands for nothing.
             return self.become_follower(state, None, out);
         }
         match self.elections {
-            Elections::Direct => self.become_candidate(state, out),
+            Elections::Direct => self.become_candidate(state, Standing::ByItself, out),
             Elections::PreVote => self.become_pre_candidate(state, out),
         }
     }
@@ -30,7 +40,7 @@ impl Raft {
     fn become_pre_candidate(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
         let votes = NodeSet::from_iter([self.me]);
         if state.volatile.members.membership.is_quorum(votes) {
-            return self.become_candidate(state, out);
+            return self.become_candidate(state, Standing::ByItself, out);
         }
         state.volatile.role = Role::PreCandidate { votes };
         let term = next(state.durable.term);
@@ -59,7 +69,11 @@ impl Raft {
             Role::PreCandidate { .. } | Role::Candidate { .. } => false,
             Role::Leader(_) => true,
         };
-        if !led && state.durable.term < term && state.durable.log.last() <= last {
+        if !led
+            && !state.volatile.promised
+            && state.durable.term < term
+            && state.durable.log.last() <= last
+        {
             out.send(from, Message::PreVote { term });
         }
     }
@@ -80,25 +94,35 @@ impl Raft {
         };
         votes.insert(from);
         if state.volatile.members.membership.is_quorum(*votes) {
-            self.become_candidate(state, out);
+            self.become_candidate(state, Standing::ByItself, out);
         }
     }
 
     /// §5.2: a new term, a vote for itself, and a request to all others.
-    pub(super) fn become_candidate(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
+    pub(super) fn become_candidate(
+        &self,
+        state: &mut State<Self>,
+        standing: Standing,
+        out: &mut Outbox<Self>,
+    ) {
         let term = next(state.durable.term);
         if term == state.durable.term {
             return; // The very last term, which only a forger brings about.
         }
         state.durable.term = term;
         state.durable.vote = Some(self.me);
+        state.volatile.promised = false;
         let votes = NodeSet::from_iter([self.me]);
         state.volatile.role = Role::Candidate { votes };
         if state.volatile.members.membership.is_quorum(votes) {
             return self.become_leader(state, out);
         }
         let last = state.durable.log.last();
-        out.broadcast(self.others(state), &Message::RequestVote { term, last });
+        let request = match standing {
+            Standing::AsHeir if self.reads.by_lease() => Message::RequestVoteAsHeir { term, last },
+            Standing::AsHeir | Standing::ByItself => Message::RequestVote { term, last },
+        };
+        out.broadcast(self.others(state), &request);
     }
 
     /// §5.2: at most one vote per term, first come, first served; §5.4.1: and only for a candidate
@@ -111,9 +135,36 @@ impl Raft {
         last: Position,
         out: &mut Outbox<Self>,
     ) {
-        if self.is_stale(state, from, term, out) {
+        // Thesis §6.4.1: a leader may read by that it is not voted out.
+        if self.is_stale(state, from, term, out) || state.volatile.promised {
             return;
         }
+        self.vote(state, from, term, last, out);
+    }
+
+    /// The same of one whom a leader told to stand: no promise to that leader is broken by it, and there
+    /// is no lease by a promise to one before.
+    pub(super) fn on_request_vote_as_heir(
+        &self,
+        state: &mut State<Self>,
+        from: NodeId,
+        term: Term,
+        last: Position,
+        out: &mut Outbox<Self>,
+    ) {
+        if !self.is_stale(state, from, term, out) {
+            self.vote(state, from, term, last, out);
+        }
+    }
+
+    fn vote(
+        &self,
+        state: &mut State<Self>,
+        from: NodeId,
+        term: Term,
+        last: Position,
+        out: &mut Outbox<Self>,
+    ) {
         self.observe(state, term, out);
         let free = state.durable.vote.is_none_or(|vote| vote == from);
         if !free || last < state.durable.log.last() {

@@ -28,6 +28,14 @@ pub enum Message {
         /// The end of its log.
         last: Position,
     },
+    /// Vote for me, as the leader of the term before wants it: it reads by no lease any more. Where there
+    /// are leases, and nowhere else.
+    RequestVoteAsHeir {
+        /// The candidate's term.
+        term: Term,
+        /// The end of its log.
+        last: Position,
+    },
     /// You have my vote.
     Vote {
         /// The term it is for.
@@ -48,7 +56,7 @@ pub enum Message {
         entries: Vec<Entry>,
         /// What the leader knows to be committed.
         commit: Index,
-        /// Which round of the leader's this is, that reads may rest on; 0 if none do.
+        /// Which round of the leader's this is, that reads and leases may rest on; 0 if none do.
         round: u64,
     },
     /// My log matches yours up to here.

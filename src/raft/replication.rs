@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{
     Command, Entry, Event, Flow, Index, Leader, Leadership, Message, Operation, PENDING_MAX, Pace,
-    Position, Raft, Reads, Receiving, Refusal, Reply, Role, Session, Term, Timer,
+    Position, Raft, Receiving, Refusal, Reply, Role, Session, Term, Timer,
 };
 use crate::data::NodeSet;
 use crate::machine::{NodeId, Outbox, State};
@@ -149,11 +149,12 @@ impl Raft {
             .map(|(node, _)| *node)
             .collect();
         out.arm(Timer::Heartbeat);
+        self.renew_lease(state, out);
         self.heartbeat(state, out);
         for node in behind {
             self.send_entries(state, node, out);
         }
-        Self::hand_over(state, out);
+        self.hand_over(state, out);
     }
 
     /// A follower hears a leader (Figure 2, `AppendEntries`).
@@ -176,8 +177,7 @@ impl Raft {
             return; // Two leaders of one term: Election Safety says that this is forged.
         }
         // §5.2: a candidate that hears the leader of its term follows it.
-        self.become_follower(state, Some(from), out);
-        out.arm(Timer::Election);
+        self.follow(state, from, out);
         let (previous, round) = (sent.previous, sent.round);
         let matching = Index(previous.index.0.saturating_add(sent.entries.len() as u64));
         let (previous, sent) = beyond(state.durable.log.base(), sent);
@@ -243,8 +243,8 @@ impl Raft {
         true
     }
 
-    /// §5.3, the optimisation: where the follower's log might match. It skips all of a term at once:
-    /// no entry of the conflicting term, nor of any later one, can be the leader's.
+    /// §5.3, the optimisation: where the follower's log might match. It skips all of the conflicting term
+    /// at once. Some entries of that may be the leader's, too, and are then sent again.
     fn hint(state: &State<Self>, at: Index) -> Position {
         let log = &state.durable.log;
         let last = log.last();
@@ -287,12 +287,12 @@ impl Raft {
         }
         self.hear(state, from, round);
         self.advance_commit(state, out);
-        Self::answer_reads(state, out);
+        self.answer_reads(state, out);
         if news && matching < last {
             self.send_entries(state, from, out);
         }
         if news {
-            Self::hand_over(state, out);
+            self.hand_over(state, out);
         }
     }
 
@@ -345,7 +345,7 @@ impl Raft {
             progress.in_flight.clear();
         }
         self.hear(state, from, round);
-        Self::answer_reads(state, out);
+        self.answer_reads(state, out);
         if current {
             self.send_entries(state, from, out);
         }
@@ -372,14 +372,7 @@ impl Raft {
                 leader.heard.insert(from);
             }
         }
-        match self.reads {
-            Reads::Log => {}
-            Reads::ReadIndex => {
-                if round == leader.round && !leader.reads.is_empty() {
-                    leader.confirmed.insert(from);
-                }
-            }
-        }
+        self.confirm(leader, from, round);
     }
 
     /// §5.3: what a majority has is committed; §5.4.2: but a leader counts for entries of its own

@@ -37,6 +37,35 @@ pub enum Reads {
     Log,
     /// Without one, once a round of heartbeats shows that the leader still is one (thesis §6.4).
     ReadIndex,
+    /// As by [`Reads::ReadIndex`], and at once while the leader has a lease (thesis §6.4.1): for a while
+    /// after a round that a majority answered, none of them votes for another. That rests on clocks.
+    Lease {
+        /// By how much less a leader's clock may count while a follower's counts the shortest election
+        /// timeout ([`ELECTION_MIN_MS`]), in milliseconds; less than that.
+        drift_ms: u32,
+    },
+}
+
+/// The shortest election timeout, in milliseconds (§9.3 recommends 150 to 300): for so long after it
+/// heard a leader a member votes for nobody, where a leader may count on that.
+pub const ELECTION_MIN_MS: u32 = 150;
+
+impl Reads {
+    /// True if a leader may count on those who hear it not to vote for another.
+    pub(super) fn by_lease(self) -> bool {
+        match self {
+            Self::Log | Self::ReadIndex => false,
+            Self::Lease { .. } => true,
+        }
+    }
+
+    /// For how long a leader that began a round may read by it, on its own clock, in milliseconds.
+    pub(super) fn lease_ms(self) -> u32 {
+        match self {
+            Self::Log | Self::ReadIndex => 0,
+            Self::Lease { drift_ms } => ELECTION_MIN_MS.saturating_sub(drift_ms),
+        }
+    }
 }
 
 /// How entries flow to a follower.

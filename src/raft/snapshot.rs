@@ -279,8 +279,7 @@ impl Raft {
         if let Role::Leader(_) = state.volatile.role {
             return; // Two leaders of one term: Election Safety says that this is forged.
         }
-        self.become_follower(state, Some(from), out);
-        out.arm(super::Timer::Election);
+        self.follow(state, from, out);
         let (position, round) = (part.position, part.round);
         // What is committed here is the same there: a snapshot of it brings nothing.
         let known = position.index <= state.volatile.commit;
@@ -396,7 +395,7 @@ impl Raft {
         // part of another leader's has more. That is where to go on.
         let moves = this && offset != sending.offset && sending.seek(offset, pieces_max, bytes_max);
         self.hear(state, from, round);
-        Self::answer_reads(state, out);
+        self.answer_reads(state, out);
         if moves {
             self.send_snapshot(state, from, out);
         }

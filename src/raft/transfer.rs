@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::election::Standing;
 use super::{Event, Message, Raft, Refusal, Role, Term, Timer};
 use crate::machine::{NodeId, Outbox, State};
 
@@ -47,13 +48,16 @@ impl Raft {
         leader.transfer = Some(Transfer { ticket, to });
         out.arm(Timer::Transfer);
         self.send_entries(state, to, out);
-        Self::hand_over(state, out);
+        self.hand_over(state, out);
     }
 
     /// Thesis §3.10: once the heir has all that the leader has, it is told. Told again with every
     /// heartbeat, for it may not hear.
-    pub(super) fn hand_over(state: &State<Self>, out: &mut Outbox<Self>) {
-        let Role::Leader(leader) = &state.volatile.role else {
+    ///
+    /// Who votes for the heir waits for no alarm, so the leader has no lease from here on: not even if the
+    /// heir does not stand in time, for it may do so later.
+    pub(super) fn hand_over(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
+        let Role::Leader(leader) = &mut state.volatile.role else {
             return;
         };
         let Some(Transfer { to, .. }) = leader.transfer else {
@@ -62,6 +66,10 @@ impl Raft {
         let last = state.durable.log.last().index;
         let progress = leader.progress.get(&to);
         if progress.is_some_and(|progress| progress.matching == last) {
+            if self.reads.by_lease() {
+                leader.lease.end(out);
+                leader.lease.forgone = true;
+            }
             let term = state.durable.term;
             out.send(to, Message::TimeoutNow { term });
         }
@@ -98,6 +106,6 @@ impl Raft {
             return;
         }
         out.arm(Timer::Election);
-        self.become_candidate(state, out);
+        self.become_candidate(state, Standing::AsHeir, out);
     }
 }

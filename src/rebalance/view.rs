@@ -154,6 +154,11 @@ impl View {
         }
     }
 
+    /// Who has keys, for those who read.
+    pub fn members(&self) -> NodeSet {
+        self.read_by().members()
+    }
+
     /// The ring that was settled last.
     pub fn old(&self) -> &Ring {
         match self {

@@ -119,7 +119,8 @@ impl Policy {
             | Protocol::Gossip
             | Protocol::Causal
             | Protocol::Membership
-            | Protocol::Database => Memory::None,
+            | Protocol::Database
+            | Protocol::Rebalance => Memory::None,
         };
         let half_ms = u64::try_from(timeout.as_millis() / 2).unwrap_or(u64::MAX);
         // What must not be sent twice has one attempt, and all the time there is.

@@ -14,7 +14,8 @@
 //! # pbft: what that printed, for each member:
 //! # public_keys = [{ id = 0, key = "8f40..." }, { id = 1, key = "..." }]
 //! snapshot_entries = 10000   # after how many entries raft compacts its log
-//! spares = []                # members of raft that are none at first: see `quorate client members`
+//! # lease_drift_ms = 30      # raft: read by a lease, see [`Settings::lease_drift_ms`]
+//! spares = []                # of raft or rebalance, who is no member at first: see `quorate client members`
 //! members = [
 //!     { id = 0, address = "10.0.0.1:7000", clients = "10.0.0.1:6379" },
 //!     { id = 1, address = "10.0.0.2:7000", clients = "10.0.0.2:6379" },
@@ -35,7 +36,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::{KeyError, KeyRing, PublicKey};
 use super::port::MEMBERS_MAX;
-use super::served::{Served, pbft};
+use super::served::{Served, pbft, rebalance};
 use super::std;
 use crate::causal::Causal;
 use crate::data::NodeSet;
@@ -45,7 +46,8 @@ use crate::machine::NodeId;
 use crate::membership::Membership;
 use crate::pbft::Pbft;
 use crate::quorum::{QuorumError, Quorums};
-use crate::raft::Raft;
+use crate::raft::{ELECTION_MIN_MS, Raft};
+use crate::rebalance::Rebalance;
 use crate::register::{Reads, Register};
 use crate::store::Store;
 use std::fs;
@@ -76,11 +78,13 @@ pub enum Protocol {
     Membership,
     /// The database.
     Database,
+    /// The store whose ring changes.
+    Rebalance,
 }
 
 impl Protocol {
     /// All of them, that of who does not say first.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Register,
         Self::Raft,
         Self::Pbft,
@@ -91,6 +95,7 @@ impl Protocol {
         Self::Causal,
         Self::Membership,
         Self::Database,
+        Self::Rebalance,
     ];
 
     /// The protocol of this name.
@@ -118,6 +123,7 @@ impl Protocol {
             Self::Causal => Causal::NAME,
             Self::Membership => Membership::NAME,
             Self::Database => Database::NAME,
+            Self::Rebalance => Rebalance::NAME,
         }
     }
 
@@ -135,6 +141,8 @@ impl Protocol {
             Self::Pbft => pbft::MEMBERS_MIN..=pbft::MEMBERS_MAX,
             // One that may run the service, the authority, and the resource.
             Self::Membership => 3..=64,
+            // One that orders the steps, and as many as a key has replicas.
+            Self::Rebalance => rebalance::FACTOR as usize + 1..=64,
         }
     }
 }
@@ -174,6 +182,10 @@ pub struct Settings {
     pub public_keys: Option<Vec<PublicKeyOf>>,
     /// After how many entries raft compacts its log.
     pub snapshot_entries: Option<u32>,
+    /// Let the leader of raft answer gets by a lease, without asking anyone, if no clock loses more than
+    /// so many milliseconds in [`ELECTION_MIN_MS`], and no process is paused past its alarms. If one does,
+    /// a get may return an older value. Left out, a majority is asked, and clocks do not matter.
+    pub lease_drift_ms: Option<u32>,
 }
 
 /// A member's public key, as it is written.
@@ -220,6 +232,8 @@ pub struct Cluster {
     pub public_keys: BTreeMap<NodeId, PublicKey>,
     /// After how many entries raft compacts its log; not 0.
     pub snapshot_entries: u32,
+    /// How much a clock may lose where raft reads by a lease; less than [`ELECTION_MIN_MS`].
+    pub lease_drift_ms: Option<u32>,
 }
 
 /// What one member knows beside.
@@ -277,10 +291,21 @@ pub enum ConfigurationError {
     DuplicateAddress(NodeId, NodeId, SocketAddr),
     /// This node is none of the members.
     NotAMember(u64),
+    /// Too few members are none of the spares.
+    TooManySpares {
+        /// Which protocol.
+        protocol: Protocol,
+        /// How many are none.
+        count: usize,
+    },
     /// A spare has no address.
     UnknownSpare(u64),
     /// The members of this protocol never change.
     NoSpares(&'static str),
+    /// No lease is left if clocks may lose so much.
+    LeaseDrift(u32),
+    /// This protocol has no leases to read by.
+    NoLease(&'static str),
     /// Some addresses are IPv4 and others IPv6, which one socket does not reach.
     MixedFamilies,
     /// The protocol cannot have so many members, or so few.
@@ -369,7 +394,24 @@ impl fmt::Display for ConfigurationError {
             ),
             Self::NoSpares(protocol) => write!(
                 f,
-                "the members of {protocol} never change: leave out `spares`, which raft has"
+                "the members of {protocol} never change: leave out `spares`, which raft and rebalance \
+                 have"
+            ),
+            Self::TooManySpares { protocol, count } => write!(
+                f,
+                "{count} of the members are no spares, and {} takes {} at least: leave some out of \
+                 `spares`",
+                protocol.name(),
+                protocol.members().start()
+            ),
+            Self::LeaseDrift(drift) => write!(
+                f,
+                "`lease_drift_ms` is {drift}: give less than {ELECTION_MIN_MS}, the shortest election \
+                 timeout, or leave it out to read without clocks"
+            ),
+            Self::NoLease(protocol) => write!(
+                f,
+                "{protocol} reads by no lease: leave out `lease_drift_ms`, which raft has"
             ),
             Self::MixedFamilies => write!(
                 f,
@@ -451,6 +493,7 @@ impl Settings {
             key: self.key.or(others.key),
             public_keys: self.public_keys.or(others.public_keys),
             snapshot_entries: self.snapshot_entries.or(others.snapshot_entries),
+            lease_drift_ms: self.lease_drift_ms.or(others.lease_drift_ms),
         }
     }
 
@@ -477,6 +520,10 @@ impl Settings {
         let spares = self.spares(protocol, &members)?;
         let names: NodeSet = members.keys().copied().collect();
         let names = names.difference(spares);
+        if !protocol.members().contains(&names.len()) {
+            let count = names.len();
+            return Err(ConfigurationError::TooManySpares { protocol, count });
+        }
         let read = self.read_quorum.unwrap_or(names.majority());
         let write = self.write_quorum.unwrap_or(names.majority());
         let quorums = Quorums::new(names, read, write).map_err(ConfigurationError::Quorum)?;
@@ -496,7 +543,18 @@ impl Settings {
             reads,
             public_keys,
             snapshot_entries: self.snapshot_entries.unwrap_or(SNAPSHOT_ENTRIES).max(1),
+            lease_drift_ms: self.lease_drift_ms(protocol)?,
         })
+    }
+
+    fn lease_drift_ms(&self, protocol: Protocol) -> Result<Option<u32>, ConfigurationError> {
+        match self.lease_drift_ms {
+            Some(_) if protocol != Protocol::Raft => {
+                Err(ConfigurationError::NoLease(protocol.name()))
+            }
+            Some(drift) if ELECTION_MIN_MS <= drift => Err(ConfigurationError::LeaseDrift(drift)),
+            drift => Ok(drift),
+        }
     }
 
     fn spares(
@@ -512,7 +570,7 @@ impl Settings {
             return Err(ConfigurationError::UnknownSpare(*unknown));
         }
         match protocol {
-            Protocol::Raft => {}
+            Protocol::Raft | Protocol::Rebalance => {}
             Protocol::Register
             | Protocol::Pbft
             | Protocol::Store

@@ -10,15 +10,17 @@ use serde::{Deserialize, Serialize};
 use super::Identity;
 use super::configuration::{Cluster, ConfigurationError, Place, Protocol};
 use super::keys::KeyRing;
+use super::std::time::{SystemTime, UNIX_EPOCH};
 use crate::cap::Cap;
 use crate::causal::Causal;
 use crate::clock::Vector;
-use crate::database::Database;
+use crate::database::{Database, Stamp};
 use crate::gossip::Gossip;
 use crate::machine::{Machine, NodeId, State};
 use crate::membership::Membership;
 use crate::pbft::Pbft;
 use crate::raft::{MemberChange, Raft};
+use crate::rebalance::Rebalance;
 use crate::register::Register;
 use crate::store::Store;
 
@@ -29,6 +31,7 @@ mod gossip;
 mod membership;
 pub mod pbft;
 mod raft;
+pub(super) mod rebalance;
 mod register;
 mod store;
 
@@ -77,6 +80,15 @@ pub trait Served: Machine {
     fn executed(_: &Self::Event) -> Option<(u64, String)> {
         None
     }
+    /// Whether all writes of a key are in an order, in which what a quorum read never goes back.
+    const ORDERED: bool = false;
+
+    /// Where in that order what the event tells of the key is: what was written, or read; nothing, if there
+    /// is nothing.
+    fn version(_: &Self::Event, _key: &str) -> Option<Stamp> {
+        None
+    }
+
     /// What an operator wants to see of a node.
     fn status(state: &State<Self>) -> Vec<(&'static str, String)>;
 
@@ -207,6 +219,7 @@ pub fn with<D: ForServed>(protocol: Protocol, deed: D) -> D::Output {
         Protocol::Causal => deed.with::<Causal>(),
         Protocol::Membership => deed.with::<Membership>(),
         Protocol::Database => deed.with::<Database>(),
+        Protocol::Rebalance => deed.with::<Rebalance>(),
     }
 }
 
@@ -226,4 +239,12 @@ fn counts(vector: &Vector) -> String {
 fn lacks<M: Served>(command: &Command, why: &str) -> Answer {
     let (name, what) = (M::NAME, command.name());
     Answer::Refused(alloc::format!("{name} has no {what}: {why}"))
+}
+
+/// What this node's clock shows, in milliseconds since 1970; nothing, if it is set to before that.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }

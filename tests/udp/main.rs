@@ -11,6 +11,7 @@ mod journal;
 mod operations;
 mod pbft;
 mod processes;
+mod quorums;
 mod resp;
 mod turn;
 mod wire;

@@ -147,8 +147,13 @@ struct Counted {
     unknown: i64,
 }
 
-/// Counts at one member after the other until it is told to stop.
-fn count(members: &[SocketAddr], key: &str, done: &AtomicUsize, stop: &AtomicBool) -> Counted {
+/// Counts at one member after the other until it is told to stop, and looks each time how far another is.
+fn count(
+    members: &[SocketAddr],
+    [key, other]: [&str; 2],
+    done: &AtomicUsize,
+    stop: &AtomicBool,
+) -> Counted {
     const PATIENCE: Duration = Duration::from_secs(2);
     let mut counted = Counted::default();
     for member in members.iter().cycle() {
@@ -167,11 +172,17 @@ fn count(members: &[SocketAddr], key: &str, done: &AtomicUsize, stop: &AtomicBoo
                     let why = shown(&other);
                     counted.unknown += i64::from(why.starts_with("UNKNOWN"));
                     remote = None;
+                    continue;
                 }
                 Err(_) => {
                     counted.unknown += 1;
                     remote = None;
+                    continue;
                 }
+            }
+            if !matches!(connected.ask(&["GET", other]), Ok(reply) if !matches!(reply, Value::Error(_)))
+            {
+                remote = None;
             }
         }
     }
@@ -180,17 +191,29 @@ fn count(members: &[SocketAddr], key: &str, done: &AtomicUsize, stop: &AtomicBoo
 
 #[test]
 fn what_was_acknowledged_is_there_though_fifty_leaders_are_killed() {
+    kill_leaders(50, &[]);
+}
+
+#[test]
+fn what_was_acknowledged_is_read_by_leases_though_leaders_are_killed() {
+    let info = kill_leaders(10, &["--lease-drift-ms=30"]);
+    assert!(info.contains("lease:held"), "{info}");
+}
+
+/// Kills so many leaders while clients count, and has what each member heard and said judged.
+/// Gives the last leader's INFO.
+fn kill_leaders(kills: usize, more: &[&str]) -> String {
     const CLIENTS: usize = 4;
-    const KILLS: usize = 50;
     let directory = TempDir::new().unwrap();
     let mut files: Vec<PathBuf> = Vec::new();
     let mut record = |members: &mut Members, id: usize| {
         members.kill(id);
         let file = directory.path().join(format!("{}.recording", files.len()));
-        members.serve(id, &["--record", file.to_str().unwrap()]);
+        let record = ["--record", file.to_str().unwrap()];
+        members.serve(id, &[&record, more].concat());
         files.push(file);
     };
-    let mut members = Members::start("raft", 3, &[]);
+    let mut members = Members::start("raft", 3, more);
     for id in 0..3 {
         record(&mut members, id);
     }
@@ -199,12 +222,13 @@ fn what_was_acknowledged_is_there_though_fifty_leaders_are_killed() {
     let (done, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let counted: Vec<Counted> = thread::scope(|scope| {
         let (doors, done, stop) = (&doors, &done, &stop);
-        let clients: Vec<_> = (keys.iter())
-            .map(|key| scope.spawn(move || count(doors, key, done, stop)))
+        let others = keys.iter().cycle().skip(1);
+        let clients: Vec<_> = (keys.iter().zip(others))
+            .map(|(key, other)| scope.spawn(move || count(doors, [key, other], done, stop)))
             .collect();
         // The clients stop even if what follows fails.
         let stopper = Stopper(stop);
-        for _ in 0..KILLS {
+        for _ in 0..kills {
             let target = done.load(Ordering::Relaxed) + 20;
             eventually("progress", || target <= done.load(Ordering::Relaxed));
             let leader = members.leader();
@@ -221,6 +245,7 @@ fn what_was_acknowledged_is_there_though_fifty_leaders_are_killed() {
         let may_be = acknowledged..=acknowledged + counted.unknown;
         assert!(may_be.contains(&sum), "{key}: {sum} of {may_be:?}");
     }
+    let info = members.ask(leader, &["INFO"]);
     drop(members);
     let verdict = judge(&files, 0).unwrap();
     assert!(
@@ -228,6 +253,7 @@ fn what_was_acknowledged_is_there_though_fifty_leaders_are_killed() {
         "{verdict}"
     );
     assert!(verdict.ends_with("are linearizable"), "{verdict}");
+    info
 }
 
 #[test]

@@ -504,6 +504,10 @@ fn each_demo_shows_what_it_says_and_leaves_nothing_behind() {
         ("gossip", "n1 has all 40 keys of both sides"),
         ("causal", "0 times the answer without the question"),
         ("membership", "n6: written colour=violet, by token "),
+        (
+            "database",
+            "all know the ring of epoch 3: {n0, n2, n3, n4, n5}",
+        ),
     ] {
         let directory = TempDir::new().unwrap();
         let output = demo(directory.path(), protocol).output().unwrap();

@@ -35,6 +35,7 @@ mod gossip;
 mod membership;
 mod pbft;
 mod raft;
+mod rebalance;
 mod register;
 mod store;
 pub mod traitor;
@@ -176,7 +177,11 @@ pub fn demo(show: Show, executable: &Path) -> Result<(), DemoError> {
             Protocol::Gossip => gossip::show(&mut stage(protocol, root)?),
             Protocol::Causal => causal::show(&mut stage(protocol, root)?),
             Protocol::Membership => membership::show(&mut stage(protocol, root)?),
-            Protocol::Database => database::show(&mut stage(protocol, root)?),
+            Protocol::Database => {
+                database::show(&mut stage(protocol, root.join("database"))?)?;
+                rebalance::show(&mut stage(Protocol::Rebalance, root.join("rebalance"))?)
+            }
+            Protocol::Rebalance => rebalance::show(&mut stage(protocol, root)?),
         },
     };
     // Someone who interrupts at the terminal interrupts the members too: that is what then failed.
@@ -204,6 +209,8 @@ fn members_of(protocol: Protocol) -> u64 {
         Protocol::Membership => 7,
         // More than a key has replicas.
         Protocol::Database => 5,
+        // As many, one that joins, and one that orders the steps.
+        Protocol::Rebalance => 7,
     }
 }
 
@@ -252,6 +259,9 @@ impl Stage<'_> {
         let key = self.directory.join(format!("{node}.key"));
         if key.exists() {
             command.arg("--key").arg(key);
+        }
+        for spare in self.cluster.spares {
+            command.args(["--spare", &spare.0.to_string()]);
         }
         if let Some(listen) = self.listen.get(&node) {
             command.args(["--listen", &listen.to_string()]);
@@ -517,10 +527,24 @@ fn settings(protocol: Protocol, count: u64) -> Result<Settings, DemoError> {
         address: address.to_string(),
         clients: Some(clients.to_string()),
     });
+    let spares = match protocol {
+        Protocol::Rebalance => alloc::vec![count - 2],
+        Protocol::Register
+        | Protocol::Raft
+        | Protocol::Pbft
+        | Protocol::Store
+        | Protocol::CapCp
+        | Protocol::CapAp
+        | Protocol::Gossip
+        | Protocol::Causal
+        | Protocol::Membership
+        | Protocol::Database => Vec::new(),
+    };
     Ok(Settings {
         cluster: Some(cluster),
         protocol: Some(protocol.name().into()),
         members: Some(members.collect()),
+        spares: Some(spares),
         ..Settings::default()
     })
 }

@@ -29,7 +29,8 @@ impl Served for Cap {
             | Protocol::Gossip
             | Protocol::Causal
             | Protocol::Membership
-            | Protocol::Database => Setting::CP,
+            | Protocol::Database
+            | Protocol::Rebalance => Setting::CP,
         };
         (cluster.quorums.members(), setting)
     }

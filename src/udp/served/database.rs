@@ -6,17 +6,16 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::{Answer, Command, Served, lacks};
+use super::{Answer, Command, Served, lacks, now};
 use crate::data::NodeSet;
 use crate::database::{
     Call, Change, Conflicts, Counting, Database, Event, Hints, KEY_BYTES_MAX, Level, Outcome,
-    Placement, ReadRepair, Refusal, Token, Tombstones, VALUE_BYTES_MAX,
+    Placement, ReadRepair, Refusal, Stamp, Token, Tombstones, VALUE_BYTES_MAX,
 };
 use crate::machine::{NodeId, State};
 use crate::merkle::keyed::Shape;
 use crate::ring::{Member, Rack, Ring};
 use crate::udp::configuration::Cluster;
-use crate::udp::std::time::{SystemTime, UNIX_EPOCH};
 
 /// How many replicas a key has, if there are as many members.
 const FACTOR: u32 = 3;
@@ -46,14 +45,6 @@ fn split(key: String) -> Result<(String, Level), Answer> {
         Ok(level) => Ok((name.into(), level)),
         Err(unknown) => Err(Answer::Refused(unknown.to_string())),
     }
-}
-
-/// What this node's clock shows, in milliseconds since 1970; nothing, if it is set to before that.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
 }
 
 impl Served for Database {
@@ -168,6 +159,15 @@ impl Served for Database {
             },
             // A read has no effect, whatever became of it.
             Event::Failed { .. } => Answer::Unknown,
+        }
+    }
+
+    const ORDERED: bool = true;
+
+    fn version(event: &Event, key: &str) -> Option<Stamp> {
+        match event {
+            Event::Wrote { token, .. } | Event::Read { token, .. } => token.of(key).stamp,
+            Event::Transacted { .. } | Event::Refused { .. } | Event::Failed { .. } => None,
         }
     }
 

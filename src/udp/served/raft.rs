@@ -37,17 +37,19 @@ enum Asked {
 
 impl Served for Raft {
     const NAME: &'static str = "raft";
-    const VERSION: &'static str = "raft/2";
-    /// Who the members are at first, and who may become one.
-    type Terms = (NodeSet, NodeSet);
+    const VERSION: &'static str = "raft/3";
+    /// Who the members are at first, who may become one, and whether a leader may count on the others not
+    /// to vote: all have to know.
+    type Terms = (NodeSet, NodeSet, Option<u32>);
     type Session = Client;
 
-    fn terms(cluster: &Cluster) -> (NodeSet, NodeSet) {
-        (cluster.quorums.members(), cluster.spares)
+    fn terms(cluster: &Cluster) -> Self::Terms {
+        let members = cluster.quorums.members();
+        (members, cluster.spares, cluster.lease_drift_ms)
     }
 
     fn machine(cluster: &Cluster, node: NodeId) -> Self {
-        let (members, spares) = Self::terms(cluster);
+        let (members, spares, lease) = Self::terms(cluster);
         Self {
             me: node,
             members,
@@ -55,7 +57,7 @@ impl Served for Raft {
             elections: Elections::PreVote,
             first_entry: FirstEntry::NoOp,
             leadership: Leadership::CheckQuorum,
-            reads: Reads::ReadIndex,
+            reads: lease.map_or(Reads::ReadIndex, |drift_ms| Reads::Lease { drift_ms }),
             batch_entries_max: 256,
             batch_bytes_max: BATCH_BYTES_MAX,
             flow: Flow::Pipelined { messages_max: 8 },
@@ -131,6 +133,8 @@ impl Served for Raft {
             | Event::Proposed { .. }
             | Event::Decided { .. }
             | Event::Installed { .. }
+            | Event::Leased { .. }
+            | Event::LeaseEnded { .. }
             | Event::Transferred { .. }
             | Event::Replied { .. }
             | Event::Abandoned { .. }
@@ -148,6 +152,8 @@ impl Served for Raft {
             | Event::Proposed { .. }
             | Event::Decided { .. }
             | Event::Installed { .. }
+            | Event::Leased { .. }
+            | Event::LeaseEnded { .. }
             | Event::Committed { .. } => None,
         }
     }
@@ -182,6 +188,8 @@ impl Served for Raft {
             | Event::Proposed { .. }
             | Event::Decided { .. }
             | Event::Installed { .. }
+            | Event::Leased { .. }
+            | Event::LeaseEnded { .. }
             | Event::Committed { .. } => return Answer::Unknown,
         };
         match (reply, client.asked) {
@@ -217,7 +225,19 @@ impl Served for Raft {
             ("keys", volatile.store.values.len().to_string()),
             ("voters", volatile.members.membership.voters.to_string()),
             ("learners", volatile.members.membership.learners.to_string()),
+            ("lease", lease(&volatile.role).into()),
         ]
+    }
+}
+
+/// Whether the node reads without asking anyone.
+fn lease(role: &Role) -> &'static str {
+    match role {
+        Role::Leader(leader) if leader.lease.held.is_some() => "held",
+        Role::Leader(_)
+        | Role::Follower { .. }
+        | Role::PreCandidate { .. }
+        | Role::Candidate { .. } => "none",
     }
 }
 

@@ -1,0 +1,261 @@
+//! Puts to three members of Raft, beside the same to three of etcd, by turns on one machine: processes on
+//! loopback, each with a disk of its own that it flushes before it answers, and clients that wait for each
+//! answer and ask whoever leads.
+//!
+//! ```sh
+//! cargo bench -p quorate --bench etcd        # with `etcd` on the path: Debian's etcd-server
+//! ```
+//!
+//! etcd is asked through its JSON gateway, as that is what one can ask without a library. It turns each
+//! request into one by gRPC within the process, which costs etcd something; its clients pay less than
+//! that, and ours speak Redis's protocol, which costs little. Say so where you quote the ratio.
+//! Nothing is encrypted on either side.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use quorate::udp::remote::Remote;
+use quorate::udp::resp::Value;
+use tempfile::TempDir;
+
+#[expect(dead_code, reason = "of what is measured, another benchmark asks more")]
+mod members;
+
+use members::{Members, TIMEOUT, Taken, median};
+
+const MEASURED: Duration = Duration::from_secs(4);
+const ROUNDS: usize = 3;
+/// The same sixteen bytes, as both want them.
+const VALUE: &str = "0123456789abcdef";
+const VALUE_BASE64: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
+
+/// Three members of etcd as processes. They end with this value.
+struct Etcd {
+    clients: Vec<SocketAddr>,
+    children: Vec<Child>,
+    _directory: TempDir,
+}
+
+impl Etcd {
+    /// Starts them, if there is an etcd.
+    fn start() -> Option<Self> {
+        let directory = TempDir::new().expect("a temporary directory");
+        let sockets: Vec<_> = (0..6)
+            .map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"))
+            .collect();
+        let address = |socket: &TcpListener| socket.local_addr().expect("an address");
+        let addresses: Vec<SocketAddr> = sockets.iter().map(address).collect();
+        drop(sockets);
+        let (clients, peers) = addresses.split_at(3);
+        let named = peers.iter().enumerate();
+        let cluster: Vec<String> = named
+            .map(|(id, peer)| format!("n{id}=http://{peer}"))
+            .collect();
+        let cluster = cluster.join(",");
+        let mut children = Vec::new();
+        for (id, (client, peer)) in clients.iter().zip(peers).enumerate() {
+            let data = directory.path().join(id.to_string());
+            let started = member(id, *client, *peer, &cluster, &data).spawn();
+            children.push(started.ok()?);
+        }
+        Some(Self {
+            clients: clients.to_vec(),
+            children,
+            _directory: directory,
+        })
+    }
+
+    /// Who leads.
+    fn leader(&self) -> SocketAddr {
+        let started = Instant::now();
+        loop {
+            for client in &self.clients {
+                let status = Http::connect(*client).and_then(|mut http| {
+                    http.post("/v3/maintenance/status", "{}")
+                        .map_err(std::io::Error::other)
+                });
+                if let Ok(status) = status
+                    && let (Some(me), Some(leader)) =
+                        (field(&status, "member_id"), field(&status, "leader"))
+                    && me == leader
+                {
+                    return *client;
+                }
+            }
+            assert!(started.elapsed() < TIMEOUT, "a member of etcd leads");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn member(id: usize, client: SocketAddr, peer: SocketAddr, cluster: &str, data: &Path) -> Command {
+    let mut command = Command::new("etcd");
+    let (client, peer) = (format!("http://{client}"), format!("http://{peer}"));
+    command
+        .arg("--name")
+        .arg(format!("n{id}"))
+        .arg("--data-dir")
+        .arg(data)
+        .args(["--listen-client-urls", &client])
+        .args(["--advertise-client-urls", &client])
+        .args(["--listen-peer-urls", &peer])
+        .args(["--initial-advertise-peer-urls", &peer])
+        .args(["--initial-cluster", cluster])
+        .args(["--initial-cluster-state", "new", "--log-level", "error"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
+/// The string that a field of a flat piece of JSON has.
+fn field<'json>(json: &'json str, name: &str) -> Option<&'json str> {
+    let (_, after) = json.split_once(&format!("\"{name}\":\""))?;
+    after.split_once('"').map(|(value, _)| value)
+}
+
+/// A connection that stays open.
+struct Http {
+    reader: BufReader<TcpStream>,
+    host: SocketAddr,
+}
+
+impl Http {
+    fn connect(host: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&host, TIMEOUT)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        let reader = BufReader::new(stream);
+        Ok(Self { reader, host })
+    }
+
+    /// Posts, and gives the body of the answer, which must be that it was done.
+    fn post(&mut self, path: &str, body: &str) -> Result<String, String> {
+        let (host, length) = (self.host, body.len());
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        let stream = self.reader.get_mut();
+        stream
+            .write_all(request.as_bytes())
+            .map_err(|error| error.to_string())?;
+        self.answer().map_err(|error| error.to_string())?
+    }
+
+    fn answer(&mut self) -> std::io::Result<Result<String, String>> {
+        let status = self.line()?;
+        let mut length = None;
+        loop {
+            let line = self.line()?.to_ascii_lowercase();
+            if line.is_empty() {
+                break;
+            }
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().ok();
+            }
+        }
+        let length: usize =
+            length.ok_or_else(|| std::io::Error::other("an answer has a length"))?;
+        let mut body = vec![0; length];
+        self.reader.read_exact(&mut body)?;
+        let body = String::from_utf8_lossy(&body).into_owned();
+        if status.contains(" 200 ") {
+            Ok(Ok(body))
+        } else {
+            Ok(Err(format!("{status}: {body}")))
+        }
+    }
+
+    fn line(&mut self) -> std::io::Result<String> {
+        let mut line = String::new();
+        if self.reader.read_line(&mut line)? == 0 {
+            return Err(std::io::Error::other("the connection was closed"));
+        }
+        Ok(line.trim_end().to_owned())
+    }
+}
+
+fn ours(members: &Members, clients: usize) -> Taken {
+    let leader = members.doors()[0];
+    Taken::by(clients, MEASURED, |number| {
+        let mut remote = Remote::connect(leader, TIMEOUT).expect("a connection");
+        let key = format!("key{number:03}");
+        move || {
+            let reply = remote.ask(&["SET", &key, VALUE]).expect("a reply");
+            assert!(!matches!(reply, Value::Error(_)), "{reply:?}");
+        }
+    })
+}
+
+fn theirs(etcd: &Etcd, clients: usize) -> Taken {
+    let leader = etcd.leader();
+    Taken::by(clients, MEASURED, |number| {
+        let mut http = Http::connect(leader).expect("a connection");
+        // Six bytes are eight in base 64, without an end to pad.
+        let key = base64(format!("key{number:03}").as_bytes());
+        let body = format!("{{\"key\":\"{key}\",\"value\":\"{VALUE_BASE64}\"}}");
+        move || {
+            http.post("/v3/kv/put", &body).expect("an answer");
+        }
+    })
+}
+
+/// Base 64, of a multiple of three bytes.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = bytes.chunks(3).flat_map(|chunk| {
+        let all = chunk
+            .iter()
+            .fold(0, |all, byte| all << 8 | usize::from(*byte));
+        [18, 12, 6, 0].map(|shift| char::from(DIGITS[all >> shift & 63]))
+    });
+    digits.collect()
+}
+
+fn show(label: &str, taken: &Taken) {
+    println!(
+        "{label:24} {:>9.0} {:>9.1?} {:>9.1?}",
+        taken.per_second(),
+        taken.percentile(50),
+        taken.percentile(99)
+    );
+}
+
+fn main() {
+    let members = Members::start("raft", 3);
+    let etcd = Etcd::start();
+    if etcd.is_none() {
+        println!("etcd is not on the path (apt-get install etcd-server): ours alone is measured");
+    }
+    println!("{:24} {:>9} {:>9} {:>9}", "", "per s", "p50", "p99");
+    for clients in [1, 64] {
+        let mut rates = [Vec::new(), Vec::new()];
+        for _ in 0..ROUNDS {
+            let taken = ours(&members, clients);
+            show(&format!("ours, {clients} clients"), &taken);
+            rates[0].push(taken.per_second());
+            if let Some(etcd) = &etcd {
+                let taken = theirs(etcd, clients);
+                show(&format!("etcd, {clients} clients"), &taken);
+                rates[1].push(taken.per_second());
+            }
+        }
+        if etcd.is_some() {
+            let [ours, theirs] = rates.map(median);
+            println!("{:24} {:.2} of etcd's\n", "our median rate", ours / theirs);
+        }
+    }
+}
