@@ -174,6 +174,7 @@ impl Traitor<Whimsical> for Gossip {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
 struct Plan {
     seed: u64,
     nodes: u64,

@@ -69,7 +69,7 @@ impl<M: Twin<Raft>> Timing<M> for Timeouts {
             }),
             // The last tick before it is over.
             Timer::Lease(_) => {
-                let before = ticks(end - Duration::from_millis(1));
+                let before = ticks(end.saturating_sub(Duration::from_millis(1)));
                 Some(Count {
                     least: before,
                     most: Some(before),

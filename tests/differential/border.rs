@@ -34,6 +34,27 @@ impl Said {
     }
 }
 
+/// True if a message, translated there and back, is what it was, but for what is known to be lost: what
+/// the sender of a request for a vote, or of an answer to one or to an append, knows to be committed.
+pub fn comes_back(from: NodeId, to: NodeId, said: &Said) -> bool {
+    match said {
+        Said::Ours(message) => from_theirs(&to_theirs(from, to, message)) == *message,
+        Said::Theirs(message) => {
+            let mut kept = message.clone();
+            let lossy = [
+                MessageType::MsgRequestVote,
+                MessageType::MsgRequestVoteResponse,
+                MessageType::MsgAppendResponse,
+            ];
+            if lossy.contains(&kept.get_msg_type()) {
+                kept.set_commit(0);
+                kept.set_commit_term(0);
+            }
+            to_theirs(from, to, &from_theirs(message)) == *kept
+        }
+    }
+}
+
 /// Their name for a node: 0 is nobody there.
 pub fn name(node: NodeId) -> u64 {
     node.0 + 1
@@ -126,11 +147,10 @@ pub fn from_theirs(theirs: &eraftpb::Message) -> Message {
             commit,
             round: HEARTBEAT,
         },
-        // It repeats nothing, so what it answers is not known; nor does it matter to one of ours, which
-        // never sent it.
+        // What it has committed is as its leader has it.
         (MessageType::MsgHeartbeatResponse, false) => Message::Appended {
             term,
-            matching: Index(0),
+            matching: commit,
             round: HEARTBEAT,
         },
         _ => unreachable!("{kind:?} is for what is turned off"),
@@ -152,15 +172,23 @@ pub fn to_theirs(from: NodeId, to: NodeId, ours: &Message) -> eraftpb::Message {
             (MessageType::MsgRequestVoteResponse, term)
         }
         Message::AppendEntries { .. } => return append(from, to, ours),
+        // It answers a heartbeat, and so has committed all up to there.
         Message::Appended {
             term,
+            matching,
             round: HEARTBEAT,
-            ..
-        } => (MessageType::MsgHeartbeatResponse, term),
+        } => {
+            theirs.set_commit(matching.0);
+            (MessageType::MsgHeartbeatResponse, term)
+        }
         Message::Appended { term, matching, .. } => {
             theirs.set_index(matching.0);
             (MessageType::MsgAppendResponse, term)
         }
+        // Theirs have no word for it: one that lacks what a heartbeat says is committed panics.
+        Message::Conflict {
+            round: HEARTBEAT, ..
+        } => panic!("{from} lacks what its leader knows it to have: {ours:?}"),
         Message::Conflict { term, at, hint, .. } => {
             theirs.set_reject(true);
             theirs.set_index(at.0);

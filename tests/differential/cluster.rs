@@ -6,7 +6,7 @@ use fastrand::Rng;
 use quorate::machine::NodeId;
 use quorate::raft::{Flow, Message};
 
-use crate::border::Said;
+use crate::border::{HEARTBEAT, Said, comes_back};
 use crate::history::{Fall, History, Promise};
 use crate::member::{Did, Kind, Member, Settings, command};
 use crate::ours::Sabotage;
@@ -50,9 +50,12 @@ impl Plan {
             },
         };
         let kinds: Vec<Kind> = (0..members)
-            .map(|_| match chance.bool() {
-                true => Kind::Ours,
-                false => Kind::Theirs,
+            .map(|_| {
+                if chance.bool() {
+                    Kind::Ours
+                } else {
+                    Kind::Theirs
+                }
             })
             .collect();
         let first = kinds.iter().position(|kind| *kind == Kind::Ours);
@@ -90,6 +93,8 @@ pub struct Counts {
     pub truncated: [[u64; 2]; 2],
     /// Conflicts that arrived.
     pub conflicts: [[u64; 2]; 2],
+    /// Heartbeats of theirs that arrived, and answers to them.
+    pub heartbeats: [[u64; 2]; 2],
     /// Crashes.
     pub restarts: [u64; 2],
     /// Entries committed, by whose leader.
@@ -116,14 +121,30 @@ impl Counts {
             (&mut self.replicated, other.replicated),
             (&mut self.truncated, other.truncated),
             (&mut self.conflicts, other.conflicts),
+            (&mut self.heartbeats, other.heartbeats),
         ] {
-            sum.iter_mut().zip(other).for_each(|(sum, other)| add(sum, other));
+            sum.iter_mut()
+                .zip(other)
+                .for_each(|(sum, other)| add(sum, other));
+        }
+    }
+}
+
+impl Counts {
+    fn hear(&mut self, kinds: [usize; 2], message: Message) {
+        count(&mut self.heard, kinds, true);
+        let is_conflict = matches!(message, Message::Conflict { .. });
+        count(&mut self.conflicts, kinds, is_conflict);
+        if let Message::AppendEntries { round, .. } | Message::Appended { round, .. } = message {
+            count(&mut self.heartbeats, kinds, round == HEARTBEAT);
         }
     }
 }
 
 fn add(sum: &mut [u64; 2], other: [u64; 2]) {
-    sum.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
+    sum.iter_mut()
+        .zip(other)
+        .for_each(|(sum, other)| *sum += other);
 }
 
 #[derive(Clone, Debug)]
@@ -234,9 +255,10 @@ impl Cluster {
         if self.letters.is_empty() {
             return Ok(());
         }
-        let at = match chance.u32(..100) < plan.in_order {
-            true => 0,
-            false => chance.usize(..self.letters.len()),
+        let at = if chance.u32(..100) < plan.in_order {
+            0
+        } else {
+            chance.usize(..self.letters.len())
         };
         match chance.u32(..10) {
             0 => {
@@ -255,9 +277,10 @@ impl Cluster {
         let Letter { from, to, said } = letter;
         let [hears, speaks] = [to, from].map(place);
         let kinds = [hears, speaks].map(|place| self.members[place].kind() as usize);
-        count(&mut self.counts.heard, kinds, true);
-        let is_conflict = matches!(said.clone().in_ours(), Message::Conflict { .. });
-        count(&mut self.counts.conflicts, kinds, is_conflict);
+        if kinds[0] != kinds[1] {
+            assert!(comes_back(from, to, &said), "{said:?}");
+        }
+        self.counts.hear(kinds, said.clone().in_ours());
         let before = self.history.log(hears).to_vec();
         let did = self.members[hears].hear(from, said);
         let leads = did.elected.is_some();
@@ -283,11 +306,11 @@ impl Cluster {
         }
         let seen = self.members[me].seen();
         let kind = self.members[me].kind() as usize;
-        self.history.has_log(me, seen.log)?;
         if let Some(term) = did.elected {
             self.counts.elections[kind] += 1;
-            self.history.leads(from, term)?;
+            self.history.leads(from, term, seen.log.clone())?;
         }
+        self.history.has_log(me, seen.log)?;
         for (index, entry) in did.committed {
             let is_new = self.history.commits(from, seen.term, index, &entry)?;
             let is_older = is_new && entry.term < seen.term;
@@ -327,9 +350,10 @@ impl Cluster {
     fn all_have_committed_the_last(&self) -> bool {
         let last = command(self.serial);
         let committed: Vec<_> = self.history.committed().cloned().collect();
-        let all = self.members.iter().map(Member::seen).all(|seen| {
-            seen.commit == committed.len() as u64 && seen.log.starts_with(&committed)
-        });
+        let all =
+            self.members.iter().map(Member::seen).all(|seen| {
+                seen.commit == committed.len() as u64 && seen.log.starts_with(&committed)
+            });
         all && committed.iter().any(|entry| entry.command == last)
     }
 

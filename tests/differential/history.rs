@@ -106,7 +106,10 @@ impl History {
         let before = std::mem::replace(&mut self.logs[member], log);
         let log = &self.logs[member];
         // What it had before was asked about before.
-        let same = before.iter().zip(log).take_while(|(one, other)| one == other);
+        let same = before
+            .iter()
+            .zip(log)
+            .take_while(|(one, other)| one == other);
         let kept = same.count();
         for (at, entry) in log.iter().enumerate().skip(kept) {
             let after = at.checked_sub(1).map_or(Term(0), |at| log[at].term);
@@ -169,13 +172,12 @@ impl History {
         Err(Fall::new(Promise::StateMachineSafety, how))
     }
 
-    /// A member leads, with the log that it was last seen with.
+    /// A member leads, with this log.
     ///
     /// # Errors
     ///
     /// What fell by that.
-    pub fn leads(&mut self, leader: NodeId, term: Term) -> Result<(), Fall> {
-        let log = self.logs[place(leader.0 + 1)].clone();
+    pub fn leads(&mut self, leader: NodeId, term: Term, log: Vec<Entry>) -> Result<(), Fall> {
         if let Some(other) = self.reigns.insert(term, Reign { leader, log }) {
             let how = format!("{leader} and {} led {term:?}", other.leader);
             return Err(Fall::new(Promise::ElectionSafety, how));

@@ -1,4 +1,4 @@
-//! Our Raft and another's: the crate `raft`, which TiKV stands on and which follows etcd's.
+//! Our Raft and another's: the crate `raft`, which `TiKV` stands on and which follows etcd's.
 //!
 //! Both are the protocol of one paper, so members of both kinds can make one cluster. The [`border`] says
 //! each message of the one in the words of the other; the [`cluster`] is as bad a network as a seed makes
@@ -17,7 +17,7 @@
 //! | the same, a refusal | `Stale` | that it is one: ours count none, and take the term alone |
 //! | `MsgAppend` | `AppendEntries` | |
 //! | `MsgAppendResponse` | `Appended` | what its sender knows to be committed, which theirs only display |
-//! | the same, a rejection | `Conflict` | the same |
+//! | the same, a rejection | `Conflict` | that, too |
 //! | `MsgHeartbeat` | `AppendEntries` without entries, after the last that it says is committed | |
 //! | `MsgHeartbeatResponse` | the `Appended` that answers it, in a round of its own | |
 //!
@@ -28,15 +28,20 @@
 //! the border adds; theirs do not read it. A round of ours is 0 where reads go through the log. The answer
 //! to a heartbeat of theirs must not be taken for one to an append, so a round, which ours repeat, tells.
 //!
+//! So the border drops nothing but what the table says, which is checked of all that crosses it
+//! ([`border::comes_back`]). Ours do not send `Stale` in these settings, and a refusal never tells one of
+//! ours a higher term, as theirs do not answer requests of a term that is over.
+//!
 //! # Not compared
 //!
 //! What rests on clocks, on pre-votes or on checked quorums, whose rules differ on purpose (theirs count
 //! ticks, ours ring alarms): here the seed says who stands, and when. Snapshots, reads and changes of the
 //! members, which have no message in common. Disks that are slower than the network: both kinds write,
-//! then speak, as both ask. Which entries a message carries, and how often one is sent, is each kind's own.
+//! then speak, though a leader of theirs could speak first. Which entries a message carries, and how often
+//! one is sent, is each kind's own.
 //!
-//! Theirs keep on disk what they know to be committed, ours learn it anew. Theirs panic over what no
-//! honest member says; ours take no notice.
+//! Theirs keep on disk what they know to be committed; ours learn it anew. Theirs panic over some of what
+//! no honest member says, ours take no notice; the border panics where there is no word for it.
 
 pub mod border;
 pub mod cluster;

@@ -34,6 +34,16 @@ pub enum Sabotage {
     AnswersNoLeader,
     /// It has nothing after a restart.
     Forgets,
+    /// It panics when it is asked for a vote.
+    Panics,
+    /// It counts votes of elections before.
+    CountsLateVotes,
+    /// It believes of who has entries that they have one more.
+    BelievesMore,
+    /// It goes back to the beginning, whatever the hint.
+    GoesBackTooFar,
+    /// It does not hear that its term is over.
+    IsDeaf,
 }
 
 /// One of ours.
@@ -210,9 +220,18 @@ impl Ours {
     fn hear_wrongly(&mut self, wrong: Sabotage, from: NodeId, mut message: Message) -> Did {
         match (wrong, &mut message) {
             (Sabotage::VotesTwice, Message::RequestVote { .. }) => self.state.durable.vote = None,
+            (Sabotage::Panics, Message::RequestVote { .. }) => panic!("as it is meant to"),
             (Sabotage::VotesForAnyLog, Message::RequestVote { last, .. }) => {
                 *last = self.last().max(*last);
             }
+            (Sabotage::CountsLateVotes, Message::Vote { term }) => *term = self.state.durable.term,
+            (Sabotage::BelievesMore, Message::Appended { matching, .. }) => {
+                *matching = matching.next().min(self.last().index);
+            }
+            (Sabotage::GoesBackTooFar, Message::Conflict { hint, .. }) => {
+                *hint = Position::default();
+            }
+            (Sabotage::IsDeaf, Message::Stale { .. }) => return Did::default(),
             (
                 Sabotage::AppendsBlindly
                 | Sabotage::AcknowledgesUnread
@@ -226,10 +245,11 @@ impl Ours {
                 },
             ) => {
                 let (meant, until) = (previous.index.0 + entries.len() as u64, *commit);
-                match wrong {
-                    Sabotage::AppendsBlindly if !entries.is_empty() => *previous = self.last(),
-                    Sabotage::AcknowledgesUnread => entries.clear(),
-                    _ => {}
+                if wrong == Sabotage::AppendsBlindly && !entries.is_empty() {
+                    *previous = self.last();
+                }
+                if wrong == Sabotage::AcknowledgesUnread {
+                    entries.clear();
                 }
                 let did = self.step(Input::Message { from, message });
                 return self.wronged(wrong, did, meant, until);
@@ -254,7 +274,14 @@ impl Ours {
                 did.committed.extend(more);
             }
             Sabotage::AnswersNoLeader => did.sent.clear(),
-            Sabotage::VotesTwice | Sabotage::VotesForAnyLog | Sabotage::Forgets => {}
+            Sabotage::VotesTwice
+            | Sabotage::VotesForAnyLog
+            | Sabotage::Forgets
+            | Sabotage::Panics
+            | Sabotage::CountsLateVotes
+            | Sabotage::BelievesMore
+            | Sabotage::GoesBackTooFar
+            | Sabotage::IsDeaf => {}
         }
         did
     }

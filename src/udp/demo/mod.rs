@@ -205,12 +205,11 @@ fn members_of(protocol: Protocol) -> u64 {
         | Protocol::Causal => 3,
         // As many as bear one that lies.
         Protocol::Pbft => 4,
-        // Five that may run the service, the authority and the resource.
-        Protocol::Membership => 7,
+        // Five that may run the service, the authority and the resource; or a ring of five, one that joins,
+        // and one that orders the steps.
+        Protocol::Membership | Protocol::Rebalance => 7,
         // More than a key has replicas.
         Protocol::Database => 5,
-        // As many, one that joins, and one that orders the steps.
-        Protocol::Rebalance => 7,
     }
 }
 

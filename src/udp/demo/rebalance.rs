@@ -33,7 +33,7 @@ pub(super) fn show(stage: &mut Stage<'_>) -> Result<(), DemoError> {
     for (number, node) in (0..KEYS).zip(ring.iter().cycle()) {
         let key = format!("before-{number}");
         let reply = shown(&stage.ask(*node, &["SET", &key, &key])?);
-        check(node, &key, "OK", reply)?;
+        check(*node, &key, "OK", reply)?;
         written.push(key);
     }
     said(started, &format!("{KEYS} writes, all acknowledged"));
@@ -78,7 +78,7 @@ pub(super) fn show(stage: &mut Stage<'_>) -> Result<(), DemoError> {
     stage.terminate_all()
 }
 
-fn check(node: &NodeId, key: &str, promised: &str, reply: String) -> Result<(), DemoError> {
+fn check(node: NodeId, key: &str, promised: &str, reply: String) -> Result<(), DemoError> {
     if reply == promised {
         return Ok(());
     }
@@ -179,7 +179,7 @@ fn all_read(stage: &Stage<'_>, nodes: &[NodeId], written: &[String]) -> Result<(
     let started = Instant::now();
     for (key, node) in written.iter().zip(nodes.iter().cycle()) {
         let reply = shown(&stage.ask(*node, &["GET", key])?);
-        check(node, &format!("GET {key}"), key, reply)?;
+        check(*node, &format!("GET {key}"), key, reply)?;
     }
     let count = written.len();
     said(
