@@ -32,7 +32,7 @@ use members::{Members, TIMEOUT, Taken};
 
 const MEASURED: Duration = Duration::from_secs(3);
 const CLIENTS: usize = 16;
-const KEYS: usize = 100_000;
+const KEYS: usize = 10_000;
 const DIFFERING: [usize; 4] = [0, 1, 10, 1_000];
 
 fn main() {

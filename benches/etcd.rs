@@ -11,7 +11,7 @@
 //! that, and ours speak Redis's protocol, which costs little. Say so where you quote the ratio.
 //! Nothing is encrypted on either side.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -41,7 +41,7 @@ struct Etcd {
 }
 
 impl Etcd {
-    /// Starts them, if there is an etcd.
+    /// Starts them, if there is an etcd on the path.
     fn start() -> Option<Self> {
         let directory = TempDir::new().expect("a temporary directory");
         let sockets: Vec<_> = (0..6)
@@ -56,17 +56,22 @@ impl Etcd {
             .map(|(id, peer)| format!("n{id}=http://{peer}"))
             .collect();
         let cluster = cluster.join(",");
-        let mut children = Vec::new();
-        for (id, (client, peer)) in clients.iter().zip(peers).enumerate() {
-            let data = directory.path().join(id.to_string());
-            let started = member(id, *client, *peer, &cluster, &data).spawn();
-            children.push(started.ok()?);
-        }
-        Some(Self {
+        let place = directory.path().to_owned();
+        // Whatever goes wrong, those that were started end with it.
+        let mut etcd = Self {
             clients: clients.to_vec(),
-            children,
+            children: Vec::new(),
             _directory: directory,
-        })
+        };
+        for (id, (client, peer)) in clients.iter().zip(peers).enumerate() {
+            let data = place.join(id.to_string());
+            match member(id, *client, *peer, &cluster, &data).spawn() {
+                Ok(child) => etcd.children.push(child),
+                Err(error) if error.kind() == ErrorKind::NotFound => return None,
+                Err(error) => panic!("etcd does not start: {error}"),
+            }
+        }
+        Some(etcd)
     }
 
     /// Who leads.
@@ -76,7 +81,7 @@ impl Etcd {
             for client in &self.clients {
                 let status = Http::connect(*client).and_then(|mut http| {
                     http.post("/v3/maintenance/status", "{}")
-                        .map_err(std::io::Error::other)
+                        .map_err(io::Error::other)
                 });
                 if let Ok(status) = status
                     && let (Some(me), Some(leader)) =
@@ -134,10 +139,11 @@ struct Http {
 }
 
 impl Http {
-    fn connect(host: SocketAddr) -> std::io::Result<Self> {
+    fn connect(host: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&host, TIMEOUT)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
         let reader = BufReader::new(stream);
         Ok(Self { reader, host })
     }
@@ -155,7 +161,7 @@ impl Http {
         self.answer().map_err(|error| error.to_string())?
     }
 
-    fn answer(&mut self) -> std::io::Result<Result<String, String>> {
+    fn answer(&mut self) -> io::Result<Result<String, String>> {
         let status = self.line()?;
         let mut length = None;
         loop {
@@ -167,8 +173,7 @@ impl Http {
                 length = value.trim().parse().ok();
             }
         }
-        let length: usize =
-            length.ok_or_else(|| std::io::Error::other("an answer has a length"))?;
+        let length: usize = length.ok_or_else(|| io::Error::other("an answer has a length"))?;
         let mut body = vec![0; length];
         self.reader.read_exact(&mut body)?;
         let body = String::from_utf8_lossy(&body).into_owned();
@@ -179,10 +184,10 @@ impl Http {
         }
     }
 
-    fn line(&mut self) -> std::io::Result<String> {
+    fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();
         if self.reader.read_line(&mut line)? == 0 {
-            return Err(std::io::Error::other("the connection was closed"));
+            return Err(io::Error::other("the connection was closed"));
         }
         Ok(line.trim_end().to_owned())
     }
@@ -202,7 +207,7 @@ fn ours(members: &Members, clients: usize) -> Taken {
 
 fn theirs(etcd: &Etcd, clients: usize) -> Taken {
     let leader = etcd.leader();
-    Taken::by(clients, MEASURED, |number| {
+    let taken = Taken::by(clients, MEASURED, |number| {
         let mut http = Http::connect(leader).expect("a connection");
         // Six bytes are eight in base 64, without an end to pad.
         let key = base64(format!("key{number:03}").as_bytes());
@@ -210,7 +215,10 @@ fn theirs(etcd: &Etcd, clients: usize) -> Taken {
         move || {
             http.post("/v3/kv/put", &body).expect("an answer");
         }
-    })
+    });
+    // A follower would have passed them on, and been slower. Ours would have refused.
+    assert_eq!(leader, etcd.leader(), "one member leads all the time");
+    taken
 }
 
 /// Base 64, of a multiple of three bytes.
@@ -225,13 +233,48 @@ fn base64(bytes: &[u8]) -> String {
     digits.collect()
 }
 
-fn show(label: &str, taken: &Taken) {
-    println!(
-        "{label:24} {:>9.0} {:>9.1?} {:>9.1?}",
-        taken.per_second(),
-        taken.percentile(50),
-        taken.percentile(99)
-    );
+/// What rounds found, of each: how many a second, and how many seconds the median and all but a
+/// hundredth took.
+#[derive(Default)]
+struct Found {
+    rates: Vec<f64>,
+    halves: Vec<f64>,
+    tails: Vec<f64>,
+}
+
+impl Found {
+    fn add(&mut self, label: &str, taken: &Taken) {
+        let (half, tail) = (taken.percentile(50), taken.percentile(99));
+        let rate = taken.per_second();
+        println!("{label:24} {rate:>9.0} {half:>9.1?} {tail:>9.1?}");
+        self.rates.push(rate);
+        self.halves.push(half.as_secs_f64());
+        self.tails.push(tail.as_secs_f64());
+    }
+
+    /// The median of each.
+    fn medians(self) -> [f64; 3] {
+        [self.rates, self.halves, self.tails].map(median)
+    }
+}
+
+/// The medians of rounds, and of two kinds their ratios.
+fn compare(ours: Found, theirs: Option<Found>) {
+    let show = |label: &str, [rate, half, tail]: [f64; 3]| {
+        let [half, tail] = [half, tail].map(Duration::from_secs_f64);
+        println!("{label:24} {rate:>9.0} {half:>9.1?} {tail:>9.1?}");
+    };
+    let ours = ours.medians();
+    show("our medians", ours);
+    if let Some(theirs) = theirs.map(Found::medians) {
+        show("etcd's medians", theirs);
+        let [rate, half, tail] = [0, 1, 2].map(|of| ours[of] / theirs[of]);
+        println!(
+            "{:24} {rate:>9.2} {half:>9.2} {tail:>9.2}",
+            "ours by etcd's"
+        );
+    }
+    println!();
 }
 
 fn main() {
@@ -242,20 +285,16 @@ fn main() {
     }
     println!("{:24} {:>9} {:>9} {:>9}", "", "per s", "p50", "p99");
     for clients in [1, 64] {
-        let mut rates = [Vec::new(), Vec::new()];
+        let (mut found, mut beside) = (Found::default(), Found::default());
         for _ in 0..ROUNDS {
-            let taken = ours(&members, clients);
-            show(&format!("ours, {clients} clients"), &taken);
-            rates[0].push(taken.per_second());
+            found.add(
+                &format!("ours, clients: {clients}"),
+                &ours(&members, clients),
+            );
             if let Some(etcd) = &etcd {
-                let taken = theirs(etcd, clients);
-                show(&format!("etcd, {clients} clients"), &taken);
-                rates[1].push(taken.per_second());
+                beside.add(&format!("etcd, clients: {clients}"), &theirs(etcd, clients));
             }
         }
-        if etcd.is_some() {
-            let [ours, theirs] = rates.map(median);
-            println!("{:24} {:.2} of etcd's\n", "our median rate", ours / theirs);
-        }
+        compare(found, etcd.is_some().then_some(beside));
     }
 }

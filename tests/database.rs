@@ -141,7 +141,7 @@ fn promises_hold_in_batches() {
 
 #[test]
 fn promises_hold_in_siblings() {
-    holds("database", "siblings", 19);
+    holds("database", "siblings", 313);
 }
 
 #[test]

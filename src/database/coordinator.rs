@@ -62,9 +62,9 @@ impl Database {
             stored,
         };
         Self::begin(state, ticket, level, task, out);
-        if !self.end_write(state, operation.number, out) {
-            self.ask(state, operation.number, out);
-        }
+        // All replicas are sent it, also if this one is enough.
+        self.ask(state, operation.number, out);
+        self.end_write(state, operation.number, out);
         Ok(())
     }
 

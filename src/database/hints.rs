@@ -9,8 +9,12 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use super::{Cell, Database, Durable, Hints, Key, Operation, Timer};
-use crate::data::NodeSet;
+use crate::data::{Map, NodeSet};
 use crate::machine::{NodeId, Outbox, State};
+
+/// How many hints a replica is sent at a time: if it was away for long there are many, and all at once
+/// would keep it from everything else.
+const DELIVERED_MAX: usize = 256;
 
 /// A write, and who is not known to have it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -62,7 +66,10 @@ impl Database {
             }
             out.arm(Timer::Expire);
         }
-        out.arm(Timer::Deliver);
+        // Armed again with every write, it would never ring while there are writes.
+        if state.durable.hints.is_empty() {
+            out.arm(Timer::Deliver);
+        }
         state.durable.hints.insert(operation, hint);
     }
 
@@ -98,12 +105,21 @@ impl Database {
         }
     }
 
-    /// Sends every hint to those who lack it.
+    /// Sends hints to those who lack them, the oldest first, and to each as many as it can take at a time.
     pub(super) fn deliver_hints(&self, state: &State<Self>, out: &mut Outbox<Self>) {
+        let mut sent: Map<NodeId, usize> = Map::new();
         for (operation, hint) in &state.durable.hints {
-            let lacking = self.all_replicas(hint.writes.iter().map(|(key, _)| key));
-            let stored = lacking.difference(hint.missing);
-            self.send_writes(*operation, &hint.writes, stored, out);
+            let due: NodeSet = hint
+                .missing
+                .iter()
+                .filter(|node| sent.get(node).is_none_or(|count| *count < DELIVERED_MAX))
+                .collect();
+            for node in due {
+                let count = sent.get(&node).copied().unwrap_or_default();
+                sent.insert(node, count + 1);
+            }
+            let replicas = self.all_replicas(hint.writes.iter().map(|(key, _)| key));
+            self.send_writes(*operation, &hint.writes, replicas.difference(due), out);
         }
         if !state.durable.hints.is_empty() {
             out.arm(Timer::Deliver);
