@@ -103,23 +103,17 @@ pub fn judge(paths: &[PathBuf], clock_error_us: u64) -> Result<String, String> {
 fn history(happened: Vec<Happened>) -> Result<(usize, usize), String> {
     let mut book = Book::default();
     let mut asked = BTreeMap::new();
-    for Happened {
-        boot,
-        node,
-        ticket,
-        what,
-        ..
-    } in happened
-    {
-        match what {
+    for it in happened {
+        let call = (it.boot, it.ticket);
+        match it.what {
             What::Asks(command) => {
                 if let Some(operation) = operation(&command) {
-                    let number = book.call(node, operation);
-                    asked.insert((boot, ticket), (number, command));
+                    let number = book.call(it.node, operation);
+                    asked.insert(call, (number, command));
                 }
             }
             What::Answers(answer, _) => {
-                if let Some((number, command)) = asked.remove(&(boot, ticket)) {
+                if let Some((number, command)) = asked.remove(&call) {
                     book.tell(number, came(&command, answer));
                 }
             }
@@ -154,23 +148,17 @@ fn never_goes_back(happened: Vec<Happened>) -> Result<Ordered, String> {
     let mut counted = Ordered::default();
     let mut newest: BTreeMap<String, Option<Stamp>> = BTreeMap::new();
     let mut asked = BTreeMap::new();
-    for Happened {
-        boot,
-        node,
-        ticket,
-        what,
-        ..
-    } in happened
-    {
-        match what {
+    for it in happened {
+        let call = (it.boot, it.ticket);
+        match it.what {
             What::Asks(command) => {
                 if let Some(key) = by_quorum(&command) {
                     let least = newest.get(key).copied().flatten();
-                    asked.insert((boot, ticket), (command, least));
+                    asked.insert(call, (command, least));
                 }
             }
             What::Answers(answer, version) => {
-                let Some((command, least)) = asked.remove(&(boot, ticket)) else {
+                let Some((command, least)) = asked.remove(&call) else {
                     continue;
                 };
                 let key = by_quorum(&command).unwrap_or_default().to_owned();
@@ -179,7 +167,8 @@ fn never_goes_back(happened: Vec<Happened>) -> Result<Ordered, String> {
                         counted.reads += 1;
                         if version < least {
                             return Err(format!(
-                                "n{node} read {key} as {value:?}, of {version:?}, when {least:?} was there"
+                                "n{} read {key} as {value:?}, of {version:?}, when {least:?} was there",
+                                it.node
                             ));
                         }
                     }

@@ -59,6 +59,7 @@ mod transfer;
 
 pub use crate::kv::{Operation, Reply, Session};
 pub use durable::{Change, Durable};
+use election::Standing;
 pub use log::{Command, Entry, Index, Log, Position, Term};
 pub use membership::{Current, MemberChange, Membership};
 pub use message::{Message, Rest};
@@ -388,10 +389,10 @@ impl Machine for Raft {
             }
             Message::PreVote { term } => self.on_pre_vote(state, from, term, out),
             Message::RequestVote { term, last } => {
-                self.on_request_vote(state, from, term, last, out);
+                self.on_request_vote(state, from, (term, last), Standing::ByItself, out);
             }
             Message::RequestVoteAsHeir { term, last } => {
-                self.on_request_vote_as_heir(state, from, term, last, out);
+                self.on_request_vote(state, from, (term, last), Standing::AsHeir, out);
             }
             Message::Vote { term } => self.on_vote(state, from, term, out),
             Message::Stale { term } => self.observe(state, term, out),

@@ -114,6 +114,9 @@ impl Database {
                 .iter()
                 .filter(|node| sent.get(node).is_none_or(|count| *count < DELIVERED_MAX))
                 .collect();
+            if due.is_empty() {
+                continue;
+            }
             for node in due {
                 let count = sent.get(&node).copied().unwrap_or_default();
                 sent.insert(node, count + 1);

@@ -131,40 +131,19 @@ impl Raft {
         &self,
         state: &mut State<Self>,
         from: NodeId,
-        term: Term,
-        last: Position,
+        (term, last): (Term, Position),
+        standing: Standing,
         out: &mut Outbox<Self>,
     ) {
-        // Thesis §6.4.1: a leader may read by that it is not voted out.
-        if self.is_stale(state, from, term, out) || state.volatile.promised {
+        // Thesis §6.4.1: a leader may read by that it is not voted out. No promise to it is broken by a vote
+        // for whom it told to stand, and there is no lease by a promise to one before.
+        let promised = match standing {
+            Standing::ByItself => state.volatile.promised,
+            Standing::AsHeir => false,
+        };
+        if self.is_stale(state, from, term, out) || promised {
             return;
         }
-        self.vote(state, from, term, last, out);
-    }
-
-    /// The same of one whom a leader told to stand: no promise to that leader is broken by it, and there
-    /// is no lease by a promise to one before.
-    pub(super) fn on_request_vote_as_heir(
-        &self,
-        state: &mut State<Self>,
-        from: NodeId,
-        term: Term,
-        last: Position,
-        out: &mut Outbox<Self>,
-    ) {
-        if !self.is_stale(state, from, term, out) {
-            self.vote(state, from, term, last, out);
-        }
-    }
-
-    fn vote(
-        &self,
-        state: &mut State<Self>,
-        from: NodeId,
-        term: Term,
-        last: Position,
-        out: &mut Outbox<Self>,
-    ) {
         self.observe(state, term, out);
         let free = state.durable.vote.is_none_or(|vote| vote == from);
         if !free || last < state.durable.log.last() {

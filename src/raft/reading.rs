@@ -205,12 +205,8 @@ impl Raft {
             !ready
         });
         // Those that came while the last round was under way wait for the next, all together.
-        let waits = |read: &Read| !read.confirmed;
-        let next = leader
-            .reads
-            .iter()
-            .all(|read| round < read.round || read.confirmed);
-        if next && leader.reads.iter().any(waits) {
+        let mut waiting = leader.reads.iter().filter(|read| !read.confirmed);
+        if waiting.clone().next().is_some() && waiting.all(|read| round < read.round) {
             self.begin_round(state, out);
             self.heartbeat(state, out);
             self.answer_reads(state, out);

@@ -195,3 +195,17 @@ fn a_ring_that_changes_loses_no_write_of_a_quorum() {
     let reads = number_before(&verdict, " reads by a quorum none returned");
     assert!(500 < writes.min(reads), "{verdict}");
 }
+
+/// Two clusters are not one: what the first was told, the second does not know.
+#[test]
+fn what_goes_back_is_judged_to() {
+    let [one, other] = [0, 1].map(|_| Storm::new("database", 3, &[]));
+    assert_eq!(one.members.ask(0, &["SET", "k", "v"]), "OK");
+    assert_eq!(other.members.ask(0, &["GET", "k"]), "(nothing)");
+    drop((one.members, other.members));
+    let why = judge(&[one.files, other.files].concat(), 0).unwrap_err();
+    assert!(
+        why.starts_with("n0 read k as None, of None, when "),
+        "{why}"
+    );
+}

@@ -526,24 +526,13 @@ fn settings(protocol: Protocol, count: u64) -> Result<Settings, DemoError> {
         address: address.to_string(),
         clients: Some(clients.to_string()),
     });
-    let spares = match protocol {
-        Protocol::Rebalance => alloc::vec![count - 2],
-        Protocol::Register
-        | Protocol::Raft
-        | Protocol::Pbft
-        | Protocol::Store
-        | Protocol::CapCp
-        | Protocol::CapAp
-        | Protocol::Gossip
-        | Protocol::Causal
-        | Protocol::Membership
-        | Protocol::Database => Vec::new(),
-    };
+    // Of a ring that changes, the last but one is to join.
+    let spares = (protocol == Protocol::Rebalance).then(|| alloc::vec![count - 2]);
     Ok(Settings {
         cluster: Some(cluster),
         protocol: Some(protocol.name().into()),
         members: Some(members.collect()),
-        spares: Some(spares),
+        spares,
         ..Settings::default()
     })
 }

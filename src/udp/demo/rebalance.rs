@@ -42,7 +42,7 @@ pub(super) fn show(stage: &mut Stage<'_>) -> Result<(), DemoError> {
         "\n{joins} joins, while others write. It is announced, it gets what it is to have from a quorum of \
          those who have it, reads switch, and the ring is settled: in this order, at every member."
     ));
-    let before = keys(stage, joins)?;
+    let before = info(stage, joins, "keys")?;
     let meanwhile = writing(stage, ring, || {
         let id = joins.0.to_string();
         stage.expect(ring[0], &["MEMBERS", "ADD", &id], "OK")?;
@@ -157,13 +157,9 @@ fn info(stage: &Stage<'_>, node: NodeId, name: &str) -> Result<String, DemoError
     Ok(line.unwrap_or_default().trim().into())
 }
 
-fn keys(stage: &Stage<'_>, node: NodeId) -> Result<String, DemoError> {
-    info(stage, node, "keys")
-}
-
 fn said_keys(stage: &Stage<'_>, node: NodeId, before: String) -> Result<(), DemoError> {
     let started = Instant::now();
-    let now = keys(stage, node)?;
+    let now = info(stage, node, "keys")?;
     if now == before {
         return Err(DemoError::Replied {
             asked: format!("{node}: INFO, keys"),
