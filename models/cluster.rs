@@ -496,7 +496,6 @@ pub fn is_linearizable(protocol: Protocol) -> bool {
         | Protocol::Gossip
         | Protocol::Causal
         | Protocol::Membership
-        | Protocol::Database
-        | Protocol::Rebalance => false,
+        | Protocol::Database => false,
     }
 }

@@ -16,7 +16,7 @@ use crate::snapshot::{Node, Snapshot, nobody_waits};
 use crate::symmetry;
 use crate::world::World;
 
-mod dead;
+pub(crate) mod dead;
 mod exhibits;
 mod flaws;
 mod order;
@@ -27,9 +27,9 @@ mod worlds;
 
 use dead::{receiver_is_done, sender_is_done};
 use flaws::{Flaw, Flawed};
-use order::Order;
+pub(crate) use order::Order;
 use roaming::Roaming;
-use serial::Serial;
+pub(crate) use serial::Serial;
 use sessions::Sessions;
 
 /// A read returns nothing older than any write that had returned before it began.
@@ -72,7 +72,7 @@ pub const SWEPT_STAYS: &str = "nothing comes back to a replica";
 pub const NEWER_WINS: &str = "later writes win";
 
 /// The key of most worlds.
-const KEY: &str = "x";
+pub(crate) const KEY: &str = "x";
 
 /// How a world is set up.
 #[derive(Clone, Copy)]
@@ -515,7 +515,7 @@ fn batches<M: Twin<Database>>(name: &str, make: impl Fn(Database) -> M) -> Model
     };
     let machines = setting.machines(|whole| {
         make(Database {
-            placement: Placement::Ring(ring.clone()),
+            placement: ring.clone().into(),
             ..whole
         })
     });
@@ -621,7 +621,7 @@ pub fn protocol() -> Protocol {
 
 /// A client of transactions: a capital letter sets itself if there is nothing, a small one itself as a capital if
 /// there is A; `s` reads so. `P` writes itself plainly, and `r` reads plainly.
-fn serial_script(letters: &str, tickets: &mut u64) -> Vec<Call> {
+pub(crate) fn serial_script(letters: &str, tickets: &mut u64) -> Vec<Call> {
     let call = |letter: char| {
         let (ticket, key, now, level) = (*tickets, KEY.to_owned(), 10, Level::Quorum);
         *tickets += 1;

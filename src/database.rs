@@ -32,7 +32,7 @@
 //! - **Assumes.** Disks keep what they acknowledged; nodes crash and restart, and do not lie. Of the network
 //!   and of the failure detector, nothing: a wrong suspicion refuses calls, and no more. Of clocks nothing,
 //!   but by stamps a write of a slow clock may be older than one that had returned before it.
-//! - **Leaves out.** Changing the ring (see `rebalance`). Digests in place of values in reads, speculative
+//! - **Leaves out.** Changing the ring (see [`crate::rebalance`]). Digests in place of values in reads, speculative
 //!   retry. A bound on clock drift; and with it *later writes win*: a write of a slow clock may lose to one that
 //!   had returned before it began, unless its client carries a token
 //!   (`later_writes_win_falls_when_a_clock_is_slow`). Where siblings stand, only a replica
@@ -58,7 +58,8 @@ use crate::clock::HybridTime;
 use crate::data::{Map, NodeSet};
 use crate::machine::{self, Machine, NodeId, Outbox, State};
 use crate::merkle::keyed::Shape;
-use crate::ring::{self, Ring};
+use crate::rebalance::{self, View, Writers};
+use crate::ring::Ring;
 
 mod coordinator;
 mod hints;
@@ -71,7 +72,7 @@ mod sweep;
 mod table;
 mod transaction;
 
-pub use hints::Hint;
+pub use hints::{Hint, Leftovers};
 pub use level::{Level, UnknownLevel};
 pub use message::{Call, Change, Event, Failure, Message, Operation, Refusal, Reply, Timer};
 pub use session::{Seen, TOKEN_KEYS_MAX, Token};
@@ -124,32 +125,78 @@ pub struct Database {
 pub enum Placement {
     /// These nodes have all keys.
     Whole(NodeSet),
-    /// Those that the ring says.
-    Ring(Ring),
+    /// Those that the ring says; while it changes, those that the next one says, too, counted like this.
+    Ring(View, rebalance::Counting),
+}
+
+impl From<Ring> for Placement {
+    fn from(ring: Ring) -> Self {
+        Self::Ring(View::Settled(ring), rebalance::Counting::Both)
+    }
 }
 
 impl Placement {
-    /// The replicas of a key, as many as the replication factor says.
+    /// Who is to have a key: its replicas, as many as the replication factor says, and those that it is about
+    /// to have.
     pub fn replicas(&self, key: &str) -> NodeSet {
+        self.writers(key).all()
+    }
+
+    /// The replicas that a key has, and those that it is to have.
+    fn writers(&self, key: &str) -> Writers {
         match self {
-            Self::Whole(members) => *members,
-            Self::Ring(ring) => ring.holders(ring::Token::of(key.as_bytes())),
+            Self::Whole(members) => Writers {
+                old: *members,
+                new: *members,
+            },
+            Self::Ring(view, _) => view.writers(key),
         }
     }
 
-    /// True if these are all the replicas of some keys.
+    /// Who is asked by reads of a key.
+    pub fn readers(&self, key: &str) -> NodeSet {
+        match self {
+            Self::Whole(members) => *members,
+            Self::Ring(view, _) => view.readers(key),
+        }
+    }
+
+    /// True once these are enough at a level to have written a key, at a node whose data centre is `nearby`.
+    pub fn is_written(&self, key: &str, level: Level, stored: NodeSet, nearby: NodeSet) -> bool {
+        let counting = match self {
+            Self::Whole(_) => rebalance::Counting::Both,
+            Self::Ring(_, counting) => *counting,
+        };
+        (self.writers(key)).is_enough(counting, level, stored, nearby)
+    }
+
+    /// True once these are enough at a level to have read a key.
+    pub fn is_read(&self, key: &str, level: Level, answered: NodeSet, nearby: NodeSet) -> bool {
+        level.is_met(answered, self.readers(key), nearby)
+    }
+
+    /// True if these are a majority of a key's replicas, and of those that it is about to have.
+    pub fn is_agreed(&self, key: &str, nodes: NodeSet) -> bool {
+        let (both, level) = (rebalance::Counting::Both, Level::Quorum);
+        (self.writers(key)).is_enough(both, level, nodes, NodeSet::EMPTY)
+    }
+
+    /// True if these are all the replicas of some keys, and no others are to be.
     pub fn is_group(&self, group: NodeSet) -> bool {
         match self {
             Self::Whole(members) => *members == group,
-            Self::Ring(ring) => ring.places().any(|(place, _)| ring.holders(place) == group),
+            Self::Ring(View::Settled(ring), _) => {
+                ring.places().any(|(place, _)| ring.holders(place) == group)
+            }
+            Self::Ring(View::Announced { .. } | View::Switched { .. }, _) => false,
         }
     }
 
-    /// All nodes that are a replica of something.
+    /// All nodes that are a replica of something, or are to be.
     pub fn members(&self) -> NodeSet {
         match self {
             Self::Whole(members) => *members,
-            Self::Ring(ring) => ring.members(),
+            Self::Ring(view, _) => view.old().members().union(view.next().members()),
         }
     }
 }
@@ -314,6 +361,14 @@ pub struct Volatile {
     /// The newest tombstone when the alarm last rang, by all replicas of its key: it goes no sooner than
     /// at the next ring, so that no delete is kept out by the fence that it raises.
     pub aged: Map<NodeSet, Stamp>,
+}
+
+impl Volatile {
+    /// True if no more is under way than may be, by numbers that were given.
+    pub(crate) fn is_sound(&self) -> bool {
+        let Self { next, pending, .. } = self;
+        pending.len() <= PENDING_MAX && pending.keys().all(|number| number < next)
+    }
 }
 
 /// One operation under way at its coordinator.
@@ -530,8 +585,35 @@ impl Machine for Database {
     }
 
     fn holds(&self, state: &State<Self>) -> bool {
-        let Volatile { next, pending, .. } = &state.volatile;
-        pending.len() <= PENDING_MAX && pending.keys().all(|number| number < next)
+        state.volatile.is_sound()
+    }
+}
+
+impl Database {
+    /// The placement was this one before. What is kept for others goes to the replicas that there are now, and
+    /// what is under way begins anew.
+    pub(crate) fn moved(
+        &self,
+        before: &Placement,
+        state: &mut State<Self>,
+        out: &mut Outbox<Self>,
+    ) {
+        self.redirect_hints(before, state, out);
+        self.begin_anew(state, out);
+        self.wake_replica(out);
+    }
+
+    /// Takes over what a replica has that this node is to have.
+    pub(crate) fn receive(
+        state: &mut State<Self>,
+        key: &str,
+        cell: &Cell,
+        promise: Option<&Promise>,
+    ) {
+        Self::keep(state, key, cell);
+        if let Some(promise) = promise {
+            Self::take_over(state, key, promise);
+        }
     }
 }
 

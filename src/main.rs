@@ -375,8 +375,7 @@ fn run_client(arguments: ClientArguments) -> ExitCode {
         | Protocol::Gossip
         | Protocol::Causal
         | Protocol::Membership
-        | Protocol::Database
-        | Protocol::Rebalance => {
+        | Protocol::Database => {
             let log = if arguments.verbose {
                 Log::All
             } else {

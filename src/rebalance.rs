@@ -1,41 +1,51 @@
 //! # Ring change
 //!
-//! A node joins the ring, or leaves it, while clients read and write; and no write that was acknowledged
-//! is lost, and no read goes back. From one ring to the next it takes three steps, and a *log* orders
-//! them:
+//! The [`database`] on a ring that changes: nodes join it, or leave it, while clients read and
+//! write; and nothing is lost that any call of the database promises. From one ring to the next it takes three
+//! steps, and a *log* orders them:
 //!
-//! 1. **Announced.** Writes go to the replicas of both rings, and are acknowledged by a quorum of each.
+//! 1. **Announced.** Writes go to the replicas of both rings, and are acknowledged by enough of each.
 //!    Reads ask those of the old one. Who is to have keys that it has not, a *pending* replica, gets them
 //!    from a quorum of the old replicas.
 //! 2. **Switched**, once all pending replicas have theirs. Reads ask the replicas of the new ring. Writes
 //!    still go to both.
 //! 3. **Settled**, once a quorum of the old replicas of each key that moves has learned that reads have
-//!    switched. The new ring is the ring.
+//!    switched. The new ring is the ring. What a node has and is no replica of any more it gives to those who
+//!    are, and throws away once they have it: for nobody else may, if it was written at ONE.
 //!
 //! Every node learns the steps in this order, some late. So a *stage*, the epoch of the ring and the step,
-//! says how much a node knows. Every message of an operation carries its coordinator's stage, and a node
-//! of another stage does not answer it. When a coordinator learns a step, it begins its operations anew,
-//! a write with the stamp that it has, or gives them up.
+//! says how much a node knows. All that one database says to another bears its node's stage, and a node of
+//! another stage does not hear it. When a node learns a step, what it has under way begins anew, a write with
+//! the stamp that it has, a transaction with a new ballot; and what it keeps as a hint goes to the replicas
+//! that there are now.
+//!
+//! Transactions take one thing more. A pending replica gets not only what the old ones have of each key but
+//! *what they have promised and accepted of it*: or what was chosen could be undone by those who come after
+//! (`linearizable_falls_when_promises_are_not_streamed`). And while the ring changes their majorities, too,
+//! are counted twice.
 //!
 //! - **Source.** Apache Cassandra, CEP-21 *Transactional Cluster Metadata*, 2022, and the reports of what
 //!   happened without it, ScyllaDB's issues 2308, 4208, 5252, 6126, 6305 and 20458; DeCandia et al.,
 //!   *Dynamo: Amazon's Highly Available Key-value Store*, SOSP 2007, §4.9. That quorums of two steps in a
-//!   row meet is the rule of Lynch and Shvartsman, *RAMBO*, DISC 2002. Replicas keep what they keep in the
-//!   [`Table`] of [`crate::database`].
-//! - **Promises.** *acknowledged writes are read*: a read that begins after a write was acknowledged
-//!   returns it, or a later one in the order of stamps. *reads do not go back*: nor older than what was
-//!   returned by a read that had ended. *steps are learned in order*, by every node, crash or not. *a change
-//!   ends*: in the calm, all nodes learn that the ring is settled. *calls return*: in the calm, every call at
-//!   a live node.
-//! - **Assumes.** Nodes crash and restart with their disks, and do not lie. One node has the log, and is no
-//!   member. Of the network and of clocks nothing.
+//!   row meet is the rule of Lynch and Shvartsman, *RAMBO*, DISC 2002. That acceptors hand over what they
+//!   accepted is from Lamport, Malkhi and Zhou, *Vertical Paxos and Primary-Backup Replication*, PODC 2009.
+//! - **Promises.** Those of the database, whether the ring changes or not: *regular* and *reads do not go
+//!   back*, at QUORUM; *linearizable*, of transactions; *begun writes arrive*: in the calm, a write whose hint's
+//!   time is not over comes to all replicas, those of the new ring; *replicas converge*, by anti-entropy alone.
+//!   *steps are learned in order*, by every node, crash or not. *a change ends*: in the calm, all nodes learn
+//!   that the ring is settled, and nobody keeps what it is no replica of. *calls return*: in the calm, every
+//!   call at a live node.
+//! - **Assumes.** Nodes crash and restart with their disks, and do not lie. The log is one node, a member or
+//!   not: while it is away the ring stays in the stage in which it is, and calls are served. Of the network and
+//!   of clocks nothing.
 //! - **Leaves out.** A log of several nodes: it is a replicated log (see [`crate::raft`]), of which this
 //!   one's [`Message::Propose`] and [`Message::Ready`] are the commands. Giving a change up whose pending
-//!   replica is gone for good. Throwing away what a node keeps no longer. Levels other than QUORUM, hints and
-//!   tombstone collection, which [`crate::database`] has at a fixed ring.
+//!   replica is gone for good. Collecting tombstones: a fence is raised by all replicas of some keys, and those
+//!   change. Siblings: a node that left and joins again could give a dot twice. Counting a hint as an
+//!   acknowledgement.
 //! - **The textbook says.** `DistributedDatabase` (chapter 8) computes its ring once, from the nodes that it
 //!   is given; given one more, a key that moves to it is gone
-//!   (`acknowledged_writes_falls_when_nothing_is_streamed`).
+//!   (`regular_falls_when_nothing_is_streamed`).
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -43,25 +53,22 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{Hybrid, HybridTime};
 use crate::data::{Map, NodeSet, Seq};
 use crate::database::{
-    Cell, KEY_BYTES_MAX, Key, Operation, Stamp, Table, VALUE_BYTES_MAX, Value, Version,
+    self, Cell, Database, DiskChange, Key, Leftovers, Level, Placement, Promise,
 };
-use crate::machine::{self, Machine, NodeId, Outbox, State};
+use crate::machine::{self, Machine, NodeId, Outbox, Output, State};
 use crate::ring::{Epoch, Member, Move, Rack, Ring, RingError, Token, moves};
 
-mod coordinator;
 mod log;
-mod replica;
+mod steps;
 mod streaming;
 mod view;
 
+use log::{Entry, Log};
 pub use streaming::Stream;
 pub use view::{Counting, Proposal, Stage, Step, View, Writers};
 
-/// How many operations one node coordinates at once before it refuses more.
-pub const PENDING_MAX: usize = 1024;
 /// The most places that a node may have on the ring.
 pub const VIRTUAL_NODES_MAX: u32 = 256;
 /// The most bytes of keys and values in one chunk of a stream, if it has more than one key.
@@ -69,45 +76,27 @@ pub const CHUNK_BYTES_MAX: usize = 896;
 /// The most keys that a replica looks at for one chunk.
 pub const CHUNK_KEYS_MAX: usize = 1024;
 
-/// One node: that with the log, or any other. Those coordinate calls and, as members, keep keys.
+/// One node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Rebalance {
-    /// This node.
-    pub me: NodeId,
-    /// Who orders the steps.
+    /// Who orders the steps: any of the nodes, a member of the ring or not.
     pub log: NodeId,
-    /// All others: those who are members, and who may become members.
+    /// All who are members, or may become members.
     pub nodes: NodeSet,
-    /// The ring with which all begin. The log is no member.
+    /// The ring with which all begin.
     pub first: Ring,
     /// When a write is acknowledged during a change.
     pub counting: Counting,
-    /// How many steps an operation lives through, before it is given up.
-    pub restarts_max: u32,
+    /// The database; where it places keys, the ring says.
+    pub database: Database,
 }
 
-/// What the application asks. The ticket is the caller's; the answering event repeats it.
+/// What the application asks.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Call {
-    /// Let the key have this value, or none.
-    Write {
-        /// The caller's name for this call.
-        ticket: u64,
-        /// What this node's clock shows, in any unit, the same at all nodes.
-        now: u64,
-        /// The key.
-        key: Key,
-        /// What it gets.
-        value: Value,
-    },
-    /// Which value has the key?
-    Read {
-        /// The caller's name for this call.
-        ticket: u64,
-        /// The key.
-        key: Key,
-    },
-    /// Change the ring.
+    /// Something of the database.
+    Database(database::Call),
+    /// To change the ring.
     Change {
         /// The caller's name for this call.
         ticket: u64,
@@ -119,6 +108,13 @@ pub enum Call {
 /// What travels.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Message {
+    /// Between the databases of two nodes.
+    Database {
+        /// What the sender knows.
+        stage: Stage,
+        /// What it says.
+        message: database::Message,
+    },
     /// To the log: let the ring change so, if it is settled and of this epoch.
     Propose {
         /// The epoch.
@@ -144,42 +140,6 @@ pub enum Message {
         /// What the sender knows.
         stage: Stage,
     },
-    /// To a replica: have this, unless you have something newer.
-    Write {
-        /// The sender's name for the operation.
-        operation: Operation,
-        /// What the sender knows.
-        stage: Stage,
-        /// The key.
-        key: Key,
-        /// What to have.
-        cell: Cell,
-    },
-    /// From a replica: my disk has it, or something newer.
-    Written {
-        /// What was asked.
-        operation: Operation,
-        /// What both know.
-        stage: Stage,
-    },
-    /// To a replica: what do you have?
-    Read {
-        /// The sender's name for the operation.
-        operation: Operation,
-        /// What the sender knows.
-        stage: Stage,
-        /// The key.
-        key: Key,
-    },
-    /// From a replica: this.
-    Data {
-        /// What was asked.
-        operation: Operation,
-        /// What both know.
-        stage: Stage,
-        /// What it has.
-        cell: Cell,
-    },
     /// From a pending replica to an old one: what do you have that I am to have?
     Pull {
         /// What the sender knows.
@@ -194,17 +154,28 @@ pub enum Message {
         /// It is all there is after this key.
         after: Option<Key>,
         /// By key.
-        cells: Vec<(Key, Cell)>,
+        items: Vec<Item>,
         /// And up to this one; none: it is all there is.
         next: Option<Key>,
     },
 }
 
+/// What a replica has of one key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Item {
+    /// The key.
+    pub key: Key,
+    /// What it has.
+    pub cell: Cell,
+    /// What it promised and accepted in transactions.
+    pub promise: Option<Promise>,
+}
+
 /// A node's alarms.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Timer {
-    /// The operation of this number has not returned: a message may be lost.
-    Retry(u64),
+    /// One of the database.
+    Database(database::Timer),
     /// Is there another step? And whatever the node waits for in this one may be lost.
     Poll,
 }
@@ -212,32 +183,15 @@ pub enum Timer {
 /// What an observer learns.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Event {
-    /// The write is acknowledged.
-    Wrote {
-        /// The caller's name for the call.
-        ticket: u64,
-        /// The write's place in the order.
-        stamp: Stamp,
-    },
-    /// The read returned.
-    Got {
-        /// The caller's name for the call.
-        ticket: u64,
-        /// What the key has.
-        cell: Cell,
-    },
+    /// What the database tells.
+    Database(database::Event),
     /// The change was proposed. It may come to nothing: another one may come first, or the message may
     /// be lost.
     Proposed {
         /// The caller's name for the call.
         ticket: u64,
     },
-    /// The ring changed too often while the call was under way. A write may or may not have been made.
-    GaveUp {
-        /// The caller's name for the call.
-        ticket: u64,
-    },
-    /// The call was not begun, and will have no effect.
+    /// The change was not proposed.
     Refused {
         /// The caller's name for the call.
         ticket: u64,
@@ -256,49 +210,35 @@ pub enum Event {
     },
 }
 
-/// Why a call was not begun.
+/// Why a change was not proposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Refusal {
-    /// [`PENDING_MAX`] operations are under way at this node, or the ring is changing.
+    /// The ring is changing.
     Busy,
-    /// The key or the value is too long.
-    TooLong,
     /// There would be no such ring.
     NoSuchRing,
-    /// This node has the log: ask another.
-    NotHere,
-    /// There is no later time.
-    Exhausted,
 }
 
 /// What survives a crash.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Durable {
-    /// How often this node booted, so that no operation's name is used twice.
-    pub incarnation: u64,
-    /// The latest time that it gave to a write or saw in one.
-    pub time: HybridTime,
     /// What it knows of the ring; nothing, if that is what all began with.
     pub view: Option<View>,
-    /// What it keeps.
-    pub table: Table,
     /// At the log: all changes there were, in order. Those of the first ring come first.
     pub changes: Seq<Proposal>,
+    /// The database's.
+    pub database: database::Durable,
 }
 
 /// One change of the disk.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Change {
-    /// The node booted for this time.
-    Booted(u64),
-    /// A time was given or seen.
-    Time(HybridTime),
     /// A step was learned.
     View(View),
-    /// The key has this.
-    Cell(Key, Cell),
     /// The log has one more.
     Proposal(Proposal),
+    /// One of the database's.
+    Database(DiskChange),
 }
 
 impl machine::Durable for Durable {
@@ -306,31 +246,21 @@ impl machine::Durable for Durable {
 
     fn changes_since(&self, older: &Self) -> Vec<Change> {
         let mut changes = Vec::new();
-        if self.incarnation != older.incarnation {
-            changes.push(Change::Booted(self.incarnation));
-        }
-        if self.time != older.time {
-            changes.push(Change::Time(self.time));
-        }
         if self.view != older.view {
             changes.extend(self.view.clone().map(Change::View));
         }
-        let cells = self.table.cells.changed_since(&older.table.cells);
-        changes.extend(cells.map(|(key, cell)| Change::Cell(key.clone(), cell.clone())));
         let proposals = self.changes.suffix(older.changes.len());
         changes.extend(proposals.map(|proposal| Change::Proposal(*proposal)));
+        let database = self.database.changes_since(&older.database);
+        changes.extend(database.into_iter().map(Change::Database));
         changes
     }
 
     fn apply(&mut self, change: Change) {
         match change {
-            Change::Booted(incarnation) => self.incarnation = incarnation,
-            Change::Time(time) => self.time = time,
             Change::View(view) => self.view = Some(view),
-            Change::Cell(key, cell) => {
-                self.table.cells.insert(key, cell);
-            }
             Change::Proposal(proposal) => self.changes.push(proposal),
+            Change::Database(change) => self.database.apply(change),
         }
     }
 }
@@ -338,57 +268,14 @@ impl machine::Durable for Durable {
 /// What a crash takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Volatile {
-    /// The number of the next operation.
-    pub next: u64,
-    /// The operations under way, by number. All are of the stage that the node knows.
-    pub pending: Map<u64, Pending>,
     /// What it gets as a pending replica.
     pub stream: Stream,
     /// At the log: who is done with the stage.
     pub ready: NodeSet,
-}
-
-/// One operation under way at its coordinator.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Pending {
-    /// The caller's name for it.
-    pub ticket: u64,
-    /// The key.
-    pub key: Key,
-    /// What was asked.
-    pub goal: Goal,
-    /// Of a write, what is written. Of a read, the newest answer so far.
-    pub cell: Cell,
-    /// How far it is.
-    pub phase: Phase,
-    /// How often it began anew.
-    pub restarts: u32,
-}
-
-/// What was asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Goal {
-    /// To write. This is the write's stamp, whatever becomes of the ring.
-    Write(Stamp),
-    /// To read.
-    Read,
-}
-
-/// How far an operation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Phase {
-    /// A read: waiting for a quorum of those who are read.
-    Query {
-        /// Who answered.
-        answered: NodeSet,
-        /// Those of them whose answer was the newest.
-        holders: NodeSet,
-    },
-    /// A write, or the repair before a read returns: waiting until enough have it.
-    Store {
-        /// Who has it, or something newer, on disk.
-        stored: NodeSet,
-    },
+    /// How far it has looked for what it is no replica of any more.
+    pub leftovers: Leftovers,
+    /// The database's. All that is under way is of the stage that the node knows.
+    pub database: database::Volatile,
 }
 
 impl Machine for Rebalance {
@@ -400,36 +287,31 @@ impl Machine for Rebalance {
     type Volatile = Volatile;
 
     fn boot(&self, durable: &mut Durable, out: &mut Outbox<Self>) -> Volatile {
-        if self.is_log() {
-            return Volatile::default();
-        }
-        durable.incarnation = durable.incarnation.saturating_add(1);
+        let view = self.view(durable);
+        let mut said = Outbox::default();
+        let database = self.at(&view).boot(&mut durable.database, &mut said);
+        pass_on(view.stage(), &mut said, out);
         out.arm(Timer::Poll);
-        let stream = self.opened(self.view(durable));
-        self.pull(self.view(durable), &stream, out);
+        let stream = Stream::opened(&view, self.database.me);
+        self.pull(&view, &stream, out);
         Volatile {
             stream,
-            ..Volatile::default()
+            ready: NodeSet::EMPTY,
+            leftovers: leftovers(&view),
+            database,
         }
     }
 
     fn on_call(&self, state: &mut State<Self>, call: Call, out: &mut Outbox<Self>) {
-        let (Call::Write { ticket, .. } | Call::Read { ticket, .. } | Call::Change { ticket, .. }) =
-            call;
-        if self.is_log() {
-            let refusal = Refusal::NotHere;
-            out.tell(Event::Refused { ticket, refusal });
-            return;
-        }
-        let begun = match call {
-            Call::Write {
-                now, key, value, ..
-            } => self.write(state, ticket, now, key, value, out),
-            Call::Read { key, .. } => self.read(state, ticket, key, out),
-            Call::Change { proposal, .. } => self.propose(state, ticket, proposal, out),
-        };
-        if let Err(refusal) = begun {
-            out.tell(Event::Refused { ticket, refusal });
+        match call {
+            Call::Database(call) => self.act(state, out, |database, state, out| {
+                database.on_call(state, call, out);
+            }),
+            Call::Change { ticket, proposal } => {
+                if let Err(refusal) = self.propose(state, ticket, proposal, out) {
+                    out.tell(Event::Refused { ticket, refusal });
+                }
+            }
         }
     }
 
@@ -440,54 +322,38 @@ impl Machine for Rebalance {
         message: Message,
         out: &mut Outbox<Self>,
     ) {
-        if self.is_log() {
-            self.on_message_to_log(state, from, message, out);
-            return;
-        }
         let stage = self.view(&state.durable).stage();
         match message {
-            Message::Learn { stage, proposal } if from == self.log => {
-                self.on_learn(state, stage, proposal, out);
-            }
             // Who knows more, or less, than this node does not count as it does.
-            Message::Write { stage: theirs, .. }
-            | Message::Written { stage: theirs, .. }
-            | Message::Read { stage: theirs, .. }
-            | Message::Data { stage: theirs, .. }
+            Message::Database { stage: theirs, .. }
             | Message::Pull { stage: theirs, .. }
             | Message::Chunk { stage: theirs, .. }
                 if theirs != stage => {}
-            Message::Write {
-                operation,
-                key,
-                cell,
-                ..
-            } => self.on_write(state, from, operation, &key, &cell, out),
-            Message::Written { operation, .. } => self.on_written(state, from, operation, out),
-            Message::Read { operation, key, .. } => self.on_read(state, from, operation, &key, out),
-            Message::Data {
-                operation, cell, ..
-            } => self.on_data(state, from, operation, &cell, out),
+            Message::Database { message, .. } => self.act(state, out, |database, state, out| {
+                database.on_message(state, from, message, out);
+            }),
             Message::Pull { after, .. } => self.on_pull(state, from, after, out),
             Message::Chunk {
-                after, cells, next, ..
-            } => self.on_chunk(state, from, after.as_ref(), &cells, next, out),
-            // Not from the log, or for it.
-            Message::Learn { .. }
-            | Message::Propose { .. }
-            | Message::Ask { .. }
-            | Message::Ready { .. } => {}
+                after, items, next, ..
+            } => self.on_chunk(state, from, after.as_ref(), &items, next.as_ref(), out),
+            Message::Learn { stage, proposal } => {
+                if from == self.log {
+                    self.on_learn(state, stage, proposal, out);
+                }
+            }
+            Message::Propose { .. } | Message::Ask { .. } | Message::Ready { .. } => {
+                if self.is_log() && self.nodes.contains(from) {
+                    self.on_message_to_log(state, from, &message, out);
+                }
+            }
         }
     }
 
     fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
         match timer {
-            Timer::Retry(number) => {
-                if state.volatile.pending.contains_key(&number) {
-                    out.arm(timer);
-                    self.ask(state, number, out);
-                }
-            }
+            Timer::Database(timer) => self.act(state, out, |database, state, out| {
+                database.on_timer(state, timer, out);
+            }),
             Timer::Poll => {
                 out.arm(timer);
                 self.poll(state, out);
@@ -496,40 +362,80 @@ impl Machine for Rebalance {
     }
 
     fn delay(&self, timer: &Timer) -> Range<Duration> {
-        let (from, to) = match timer {
-            Timer::Retry(_) => (100, 200),
-            Timer::Poll => (300, 600),
-        };
-        Duration::from_millis(from)..Duration::from_millis(to)
+        match timer {
+            Timer::Database(timer) => self.database.delay(timer),
+            Timer::Poll => Duration::from_millis(300)..Duration::from_millis(600),
+        }
     }
 
     fn holds(&self, state: &State<Self>) -> bool {
-        let Volatile { next, pending, .. } = &state.volatile;
-        let view = self.view(&state.durable);
-        pending.len() <= PENDING_MAX
-            && pending.iter().all(|(number, pending)| {
-                let is_open = match pending.phase {
-                    // A phase that has its quorum is over.
-                    Phase::Query { answered, holders } => {
-                        holders.is_subset(answered) && !view.can_read(&pending.key, answered)
-                    }
-                    Phase::Store { stored } => {
-                        !(view.writers(&pending.key)).is_enough(self.counting, stored)
-                    }
-                };
-                number < next && is_open
-            })
+        state.volatile.database.is_sound()
     }
 }
 
 impl Rebalance {
     fn is_log(&self) -> bool {
-        self.me == self.log
+        self.database.me == self.log
     }
 
     /// What a node with this disk knows of the ring.
     pub fn view(&self, durable: &Durable) -> View {
         let first = || View::Settled(self.first.clone());
         durable.view.clone().unwrap_or_else(first)
+    }
+
+    /// Where a node that knows this of the ring places keys.
+    fn placement(&self, view: &View) -> Placement {
+        Placement::Ring(view.clone(), self.counting)
+    }
+
+    /// The database of a node that knows this of the ring.
+    pub fn at(&self, view: &View) -> Database {
+        Database {
+            placement: self.placement(view),
+            ..self.database.clone()
+        }
+    }
+
+    /// Lets the database act, at what this node knows of the ring.
+    fn act(
+        &self,
+        state: &mut State<Self>,
+        out: &mut Outbox<Self>,
+        act: impl FnOnce(&Database, &mut State<Database>, &mut Outbox<Database>),
+    ) {
+        let view = self.view(&state.durable);
+        let mut inner = State {
+            durable: core::mem::take(&mut state.durable.database),
+            volatile: core::mem::take(&mut state.volatile.database),
+        };
+        let mut said = Outbox::default();
+        act(&self.at(&view), &mut inner, &mut said);
+        state.durable.database = inner.durable;
+        state.volatile.database = inner.volatile;
+        pass_on(view.stage(), &mut said, out);
+    }
+}
+
+/// Where a node that knows this may have what it is no replica of.
+fn leftovers(view: &View) -> Leftovers {
+    match view {
+        View::Settled(_) => Leftovers::After(None),
+        View::Announced { .. } | View::Switched { .. } => Leftovers::Nothing,
+    }
+}
+
+/// What the database says, as that of a node of this stage.
+fn pass_on(stage: Stage, said: &mut Outbox<Database>, out: &mut Outbox<Rebalance>) {
+    for output in said.drain() {
+        out.push(match output {
+            Output::Send { to, message } => Output::Send {
+                to,
+                message: Message::Database { stage, message },
+            },
+            Output::Arm(timer) => Output::Arm(Timer::Database(timer)),
+            Output::Disarm(timer) => Output::Disarm(Timer::Database(timer)),
+            Output::Event(event) => Output::Event(Event::Database(event)),
+        });
     }
 }

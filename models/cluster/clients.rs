@@ -61,8 +61,7 @@ impl<M: Served> Simulation<M> {
             | Protocol::Gossip
             | Protocol::Causal
             | Protocol::Membership
-            | Protocol::Database
-            | Protocol::Rebalance => match draw {
+            | Protocol::Database => match draw {
                 0..5 => self.set(&key),
                 _ => Command::Get { key },
             },
@@ -291,7 +290,6 @@ fn can_add(protocol: Protocol) -> bool {
         | Protocol::Gossip
         | Protocol::Causal
         | Protocol::Membership
-        | Protocol::Database
-        | Protocol::Rebalance => false,
+        | Protocol::Database => false,
     }
 }

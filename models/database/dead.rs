@@ -48,7 +48,7 @@ fn task<M: Twin<Database>>(node: &Node<M>, operation: Operation) -> Option<&Task
 
 /// True if it does not matter to the sender whether the message arrives: nobody waits for what it would bring
 /// about.
-pub(super) fn sender_is_done<M: Twin<Database>>(letter: &Letter<Message>, from: &Node<M>) -> bool {
+pub(crate) fn sender_is_done<M: Twin<Database>>(letter: &Letter<Message>, from: &Node<M>) -> bool {
     match &letter.message {
         Message::Write { operation, .. } => !awaits_written(from, *operation, letter.to),
         Message::Read { operation, .. } => !awaits_data(from, *operation, letter.to),
@@ -78,7 +78,7 @@ pub(super) fn sender_is_done<M: Twin<Database>>(letter: &Letter<Message>, from: 
 }
 
 /// True if the receiver ignores the message, or only answers it.
-pub(super) fn receiver_is_done<M: Twin<Database>>(letter: &Letter<Message>, to: &Node<M>) -> bool {
+pub(crate) fn receiver_is_done<M: Twin<Database>>(letter: &Letter<Message>, to: &Node<M>) -> bool {
     match &letter.message {
         Message::Read { .. } => true,
         Message::Data { operation, .. } => !awaits_data(to, *operation, letter.from),

@@ -312,6 +312,7 @@ impl Flawed {
             return;
         };
         let hint = Hint {
+            lasts: false,
             writes: writes.clone(),
             missing: self.right.placement.members().difference(*stored),
         };

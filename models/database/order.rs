@@ -15,7 +15,7 @@ use crate::ghost::{Breaches, Ghost};
     clippy::struct_excessive_bools,
     reason = "each says of something that it happened"
 )]
-pub(super) struct Order {
+pub(crate) struct Order {
     /// The newest write that has returned.
     pub(super) acknowledged: Option<Stamp>,
     /// The newest delete that has.
@@ -27,11 +27,11 @@ pub(super) struct Order {
     /// Calls under way, by ticket.
     open: Map<u64, Open>,
     /// What was broken.
-    pub(super) breaches: Breaches,
+    pub(crate) breaches: Breaches,
     /// A read has found what somebody wrote.
     pub(super) is_found: bool,
     /// A read has found a write that had not returned.
-    pub(super) is_found_early: bool,
+    pub(crate) is_found_early: bool,
     /// A call was refused.
     pub(super) is_refused: bool,
     /// A call was given up.

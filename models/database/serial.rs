@@ -11,9 +11,9 @@ use crate::history::{self, History, OperationId, Specification};
 
 /// The history of the calls, and whether it is linearizable.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) struct Serial {
+pub(crate) struct Serial {
     history: History<Asked, Answer>,
-    pub(super) is_linearizable: bool,
+    pub(crate) is_linearizable: bool,
     pub(super) is_once: bool,
 }
 

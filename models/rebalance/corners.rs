@@ -1,7 +1,9 @@
 //! Every corner: each set of safeguards, left out.
 
+use super::exhibits::flawed;
 use super::flaws::Flaw;
-use super::{Bounds, FORWARD, READ, Shape, WRITE_AND_READ_TWICE, bounds, flawed};
+use super::worlds::WRITE_AND_READ_TWICE;
+use super::{Bounds, MONOTONIC, REGULAR, Shape, bounds};
 use crate::engine::{Options, Stop, Verdict, search, unwatched};
 
 pub use super::flaws::{Safeguard, Safeguards};
@@ -30,7 +32,7 @@ pub fn corner(factor: u32, without: Safeguards) -> Corner {
         ..bounds(Shape::Join, WRITE_AND_READ_TWICE)
     };
     let flaw = Flaw::Without(without);
-    let world = flawed(flaw, "corner", bounds).only(&[READ, FORWARD]);
+    let world = flawed(flaw, "corner", bounds).only(&[REGULAR, MONOTONIC]);
     let options = Options {
         stop: Stop::AtViolation,
         ..Options::default()

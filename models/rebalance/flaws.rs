@@ -3,10 +3,11 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use quorate::data::NodeSet;
+use quorate::database::{self, Leftovers, Operation, Pending, Phase, Task};
 use quorate::machine::{Machine, NodeId, Outbox, Output, State};
 use quorate::rebalance::{
-    Call, Durable, Event, Goal, Message, Phase, Rebalance, Stage, Step, Stream, Timer, View,
-    Volatile,
+    Call, Durable, Event, Message, Rebalance, Stage, Step, Stream, Timer, View, Volatile,
 };
 
 use crate::flaw::{boot, delegate};
@@ -99,6 +100,18 @@ pub(super) enum Flaw {
     Without(Safeguards),
     /// A pending replica gets nothing, and says that it is ready.
     NothingStreamed,
+    /// It gets what there is of each key, and nothing of what was promised and accepted.
+    PromisesNotStreamed,
+    /// A replica takes part in ballots of who knows less of the ring.
+    UnfencedBallots,
+    /// A transaction asks for a majority of those who are read alone.
+    MajorityOfTheRead,
+    /// A hint is for those who were replicas when it was made.
+    HintsNotRedirected,
+    /// Nobody gives away what it is no replica of.
+    NotHandedOver,
+    /// What a node is no replica of any more it throws away.
+    ThrownAway,
     /// A step that a node hears of again is believed again.
     OlderStep,
     /// A restarted node knows the ring with which all began.
@@ -120,10 +133,10 @@ impl Machine for Flawed {
     type Volatile = Volatile;
 
     fn boot(&self, durable: &mut Durable, out: &mut Outbox<Self>) -> Volatile {
-        if self.flaw == Flaw::ViewForgotten && self.right.me != self.right.log {
+        if self.flaw == Flaw::ViewForgotten && self.me() != self.right.log {
             durable.view = None;
         }
-        let has_booted = durable.incarnation > 0;
+        let has_booted = durable.database.incarnation > 0;
         let mut volatile = boot(&self.right, durable, out);
         if self.flaw == Flaw::StreamNotRestarted && has_booted {
             volatile.stream = Stream::Nothing;
@@ -180,7 +193,13 @@ impl Machine for Flawed {
     fn on_timer(&self, state: &mut State<Self>, timer: Timer, out: &mut Outbox<Self>) {
         let is_ignored = match timer {
             Timer::Poll => self.flaw == Flaw::NoPolls,
-            Timer::Retry(_) => self.flaw == Flaw::NoRetries,
+            Timer::Database(database::Timer::Retry(_)) => self.flaw == Flaw::NoRetries,
+            Timer::Database(
+                database::Timer::Deliver
+                | database::Timer::Expire
+                | database::Timer::Compare(_)
+                | database::Timer::Collect,
+            ) => false,
         };
         if !is_ignored {
             self.act(state, out, |right, state, out| {
@@ -194,30 +213,17 @@ impl Machine for Flawed {
     }
 }
 
-/// An answer that names the stage of who asked.
+/// What a node sends, named by the stage of who asked for it.
 fn answered(output: Output<Flawed>, theirs: Stage) -> Output<Flawed> {
     match output {
         Output::Send {
             to,
-            message: Message::Written { operation, .. },
+            message: Message::Database { message, .. },
         } => Output::Send {
             to,
-            message: Message::Written {
-                operation,
+            message: Message::Database {
                 stage: theirs,
-            },
-        },
-        Output::Send {
-            to,
-            message: Message::Data {
-                operation, cell, ..
-            },
-        } => Output::Send {
-            to,
-            message: Message::Data {
-                operation,
-                cell,
-                stage: theirs,
+                message,
             },
         },
         output @ (Output::Send { .. } | Output::Arm(_) | Output::Disarm(_) | Output::Event(_)) => {
@@ -227,6 +233,10 @@ fn answered(output: Output<Flawed>, theirs: Stage) -> Output<Flawed> {
 }
 
 impl Flawed {
+    fn me(&self) -> NodeId {
+        self.right.database.me
+    }
+
     fn view(&self, state: &State<Self>) -> View {
         self.right.view(&state.durable)
     }
@@ -235,45 +245,56 @@ impl Flawed {
         matches!(self.flaw, Flaw::Without(some) if some.contains(safeguard))
     }
 
-    /// The message as a replica takes it that looks at no stage, and the stage of who sent it.
+    /// The message as this machine takes it, and the stage of who sent it, if that is an older one.
     fn admitted(&self, mine: Stage, message: Message) -> (Message, Option<Stage>) {
         match message {
-            Message::Write {
-                operation,
-                stage,
-                key,
-                cell,
-            } if stage < mine && self.is_without(Safeguard::FencedWrites) => {
-                let taken = Message::Write {
-                    operation,
+            Message::Database { stage, message } if stage < mine && self.hears_older(&message) => {
+                let taken = Message::Database {
                     stage: mine,
-                    key,
-                    cell,
+                    message,
                 };
                 (taken, Some(stage))
             }
-            Message::Read {
-                operation,
+            Message::Chunk {
                 stage,
-                key,
-            } if stage < mine && self.is_without(Safeguard::FencedReads) => {
-                let taken = Message::Read {
-                    operation,
-                    stage: mine,
-                    key,
+                after,
+                mut items,
+                next,
+            } if self.flaw == Flaw::PromisesNotStreamed => {
+                for item in &mut items {
+                    item.promise = None;
+                }
+                let taken = Message::Chunk {
+                    stage,
+                    after,
+                    items,
+                    next,
                 };
-                (taken, Some(stage))
+                (taken, None)
             }
             message @ (Message::Propose { .. }
             | Message::Learn { .. }
             | Message::Ask { .. }
             | Message::Ready { .. }
-            | Message::Write { .. }
-            | Message::Written { .. }
-            | Message::Read { .. }
-            | Message::Data { .. }
+            | Message::Database { .. }
             | Message::Pull { .. }
             | Message::Chunk { .. }) => (message, None),
+        }
+    }
+
+    /// True of what it hears though who says it knows less.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the others are answers, and none of the flaws is about those"
+    )]
+    fn hears_older(&self, message: &database::Message) -> bool {
+        match message {
+            database::Message::Write { .. } => self.is_without(Safeguard::FencedWrites),
+            database::Message::Read { .. } => self.is_without(Safeguard::FencedReads),
+            database::Message::Prepare { .. }
+            | database::Message::Propose { .. }
+            | database::Message::Commit { .. } => self.flaw == Flaw::UnfencedBallots,
+            _ => false,
         }
     }
 
@@ -284,7 +305,9 @@ impl Flawed {
         out: &mut Outbox<Self>,
         act: impl FnOnce(&Rebalance, &mut State<Rebalance>, &mut Outbox<Rebalance>),
     ) {
+        let before = state.durable.clone();
         let outputs = delegate(state, |state, out| act(&self.right, state, out));
+        self.keep_wrongly(state, before);
         let mut said = Vec::new();
         for output in outputs {
             if !self.is_kept_back(state, &output) {
@@ -302,20 +325,40 @@ impl Flawed {
         }
     }
 
+    /// With a step, some of what a node has is kept, or forgotten, that should not have been.
+    fn keep_wrongly(&self, state: &mut State<Self>, before: Durable) {
+        if state.durable.view == before.view {
+            return;
+        }
+        if self.flaw == Flaw::HintsNotRedirected {
+            state.durable.database.hints = before.database.hints;
+        } else if self.flaw == Flaw::NotHandedOver {
+            state.volatile.leftovers = Leftovers::Nothing;
+        } else if self.flaw == Flaw::ThrownAway {
+            let (me, view) = (self.me(), self.view(state));
+            let cells = &mut state.durable.database.table.cells;
+            cells.retain(|key, _| view.writers(key).all().contains(me));
+        }
+    }
+
     /// What the right machine sends and this one does not: a repair, to who is not read yet.
     fn is_kept_back(&self, state: &State<Self>, output: &Output<Self>) -> bool {
         let Output::Send {
             to,
-            message: Message::Write { operation, key, .. },
+            message:
+                Message::Database {
+                    message: database::Message::Write { operation, .. },
+                    ..
+                },
         } = output
         else {
             return false;
         };
-        let pending = state.volatile.pending.get(&operation.number);
-        let is_repair = pending.is_some_and(|pending| pending.goal == Goal::Read);
-        is_repair
-            && self.is_without(Safeguard::RepairedPending)
-            && !self.view(state).readers(key).contains(*to)
+        let pending = state.volatile.database.pending.get(&operation.number);
+        let Some(Task::Repair { key, .. }) = pending.map(|pending| &pending.task) else {
+            return false;
+        };
+        self.is_without(Safeguard::RepairedPending) && !self.view(state).readers(key).contains(*to)
     }
 
     /// Something that nobody said, and this machine goes on as if it had been: none, if it waits
@@ -323,58 +366,87 @@ impl Flawed {
     fn imagined(&self, state: &State<Self>) -> Option<(NodeId, Message)> {
         let view = self.view(state);
         let stage = view.stage();
-        if self.right.me == self.right.log {
-            return self.imagined_readiness(state, &view);
+        if let Some(imagined) = self.imagined_readiness(state, &view) {
+            return Some(imagined);
         }
         if let Stream::Pulling { complete, .. } = &state.volatile.stream {
-            let sources = self.right.sources(&view);
-            let is_enough = match self.flaw {
-                Flaw::NothingStreamed => true,
-                Flaw::Without(_)
-                | Flaw::OlderStep
-                | Flaw::ViewForgotten
-                | Flaw::StreamNotRestarted
-                | Flaw::NoPolls
-                | Flaw::NoRetries => {
-                    self.is_without(Safeguard::StreamedFromQuorum) && !complete.is_empty()
-                }
-            };
+            let is_enough = self.flaw == Flaw::NothingStreamed
+                || (self.is_without(Safeguard::StreamedFromQuorum) && !complete.is_empty());
+            let sources = view.sources(self.me());
             let other = sources.difference(*complete).iter().next();
             if let (true, Some(other)) = (is_enough, other) {
                 let chunk = Message::Chunk {
                     stage,
                     after: None,
-                    cells: Vec::new(),
+                    items: Vec::new(),
                     next: None,
                 };
                 return Some((other, chunk));
             }
         }
-        state.volatile.pending.iter().find_map(|(number, pending)| {
-            let Phase::Store { stored } = pending.phase else {
-                return None;
-            };
-            let counts = match pending.goal {
-                Goal::Write(_) => Safeguard::CountedPending,
-                Goal::Read => Safeguard::RepairedPending,
-            };
-            if !self.is_without(counts) || !view.can_read(&pending.key, stored) {
-                return None;
-            }
-            let all = view.writers(&pending.key).all();
-            let other = all.difference(stored).iter().next()?;
-            let operation = quorate::database::Operation {
-                incarnation: state.durable.incarnation,
+        let pending = &state.volatile.database.pending;
+        pending.iter().find_map(|(number, pending)| {
+            let operation = Operation {
+                incarnation: state.durable.database.incarnation,
                 number: *number,
             };
-            Some((other, Message::Written { operation, stage }))
+            let (from, message) = self.imagined_answer(&view, operation, pending)?;
+            Some((from, Message::Database { stage, message }))
         })
+    }
+
+    /// The same, of a replica: it is believed to have done what is asked, once enough of those have that are
+    /// read.
+    fn imagined_answer(
+        &self,
+        view: &View,
+        operation: Operation,
+        pending: &Pending,
+    ) -> Option<(NodeId, database::Message)> {
+        let written = database::Message::Written { operation };
+        let (key, done, answer, is_believed) = match &pending.task {
+            Task::Write { writes, stored } => {
+                let is_believed = self.is_without(Safeguard::CountedPending);
+                (&writes.first()?.0, *stored, written, is_believed)
+            }
+            Task::Repair { key, holders, .. } => {
+                let is_believed = self.is_without(Safeguard::RepairedPending);
+                (key, *holders, written, is_believed)
+            }
+            Task::Transact(transaction) => {
+                let ballot = transaction.ballot;
+                let (done, answer) = match &transaction.phase {
+                    Phase::Prepare { promised, .. } => {
+                        let answer = database::Message::Promised {
+                            operation,
+                            ballot,
+                            accepted: None,
+                            version: None,
+                        };
+                        (*promised, answer)
+                    }
+                    Phase::Propose { accepted, .. } => {
+                        (*accepted, database::Message::Accepted { operation, ballot })
+                    }
+                    Phase::Commit { stored, .. } => {
+                        (*stored, database::Message::Committed { operation, ballot })
+                    }
+                };
+                let is_believed = self.flaw == Flaw::MajorityOfTheRead;
+                (&transaction.key, done, answer, is_believed)
+            }
+            Task::Read { .. } => return None,
+        };
+        let is_enough = (pending.level).is_met(done, view.readers(key), NodeSet::EMPTY);
+        let other = view.writers(key).all().difference(done).iter().next()?;
+        (is_believed && is_enough).then_some((other, answer))
     }
 
     /// The same at the log.
     fn imagined_readiness(&self, state: &State<Self>, view: &View) -> Option<(NodeId, Message)> {
         let stage = view.stage();
-        let goes_on = stage.step == Step::Switched && self.is_without(Safeguard::Barrier);
+        let is_log = self.me() == self.right.log;
+        let goes_on = is_log && stage.step == Step::Switched && self.is_without(Safeguard::Barrier);
         let waits = view.old().members().difference(state.volatile.ready);
         let other = waits.iter().next().filter(|_| goes_on)?;
         Some((other, Message::Ready { stage }))

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::{
     Cell, Conflicts, Counting, Database, Event, Failure, KEY_BYTES_MAX, Key, Level, Message,
-    Operation, PENDING_MAX, Pending, ReadRepair, Refusal, Stamp, Task, Timer, Token,
+    Operation, PENDING_MAX, Pending, ReadRepair, Refusal, Seen, Stamp, Task, Timer, Token,
     VALUE_BYTES_MAX, Value, Version, Volatile, WRITE_BYTES_MAX, WRITE_KEYS_MAX,
 };
 use crate::clock::{Hybrid, HybridTime};
@@ -51,12 +51,8 @@ impl Database {
             }
             Conflicts::Siblings => self.write_beside(state, writes, token)?,
         };
-        self.keep_own(state, &cells);
+        let stored = self.write_first(state, &cells);
         self.remember(state, operation, &cells, replicas, out);
-        let stored = [self.me]
-            .into_iter()
-            .filter(|me| replicas.contains(*me))
-            .collect();
         let task = Task::Write {
             writes: cells,
             stored,
@@ -82,24 +78,10 @@ impl Database {
             return Err(Refusal::Malformed);
         }
         self.admit(&state.volatile, [&key].into_iter(), level)?;
-        let number = state.volatile.next;
-        let own = (self.is_replica(&key)).then(|| self.own_answer(state, &key));
-        let task = Task::Read {
-            seen: token.of(&key),
-            key,
-            answered: NodeSet::EMPTY,
-            holders: NodeSet::EMPTY,
-            cell: Cell::Nothing,
-            swept: None,
-        };
+        let (number, seen) = (state.volatile.next, token.of(&key));
+        let task = unanswered(key, seen, Cell::Nothing);
         Self::begin(state, ticket, level, task, out);
-        if let Some((cell, swept)) = own {
-            // A replica's own copy is the first answer; no message is needed for it.
-            self.on_data(state, self.me, number, &cell, swept, out);
-        }
-        if let Some(Task::Read { .. }) = state.volatile.pending.get(&number).map(|it| &it.task) {
-            self.ask(state, number, out);
-        }
+        self.ask_first(state, number, out);
         Ok(())
     }
 
@@ -115,12 +97,8 @@ impl Database {
         }
         // Suspicion refuses what could not be done now. It never makes do with less.
         let can_answer = |key: &Key| {
-            let replicas = self.placement.replicas(key);
-            level.is_met(
-                replicas.difference(volatile.suspects),
-                replicas,
-                self.nearby,
-            )
+            let there = self.placement.replicas(key).difference(volatile.suspects);
+            (self.placement).is_written(key, level, there, self.nearby)
         };
         if keys.all(can_answer) {
             Ok(())
@@ -285,10 +263,10 @@ impl Database {
     }
 
     fn is_stored(&self, key: &str, level: Level, stored: NodeSet) -> bool {
-        let replicas = self.placement.replicas(key);
         match self.counting {
-            Counting::Strict => level.is_met(stored, replicas, self.nearby),
+            Counting::Strict => (self.placement).is_written(key, level, stored, self.nearby),
             Counting::Sloppy => {
+                let replicas = self.placement.replicas(key);
                 let stands_in = stored.contains(self.me) && !replicas.contains(self.me);
                 let counted = level.counted(replicas, self.nearby);
                 let have = stored.intersection(counted).len() + usize::from(stands_in);
@@ -321,7 +299,7 @@ impl Database {
         else {
             return; // The read had its answers; this one is late.
         };
-        if !self.placement.replicas(key).contains(from) {
+        if !self.placement.readers(key).contains(from) {
             return; // Only replicas count.
         }
         if !answered.insert(from) && seen.is_in(cell) {
@@ -355,8 +333,7 @@ impl Database {
         else {
             return;
         };
-        let replicas = self.placement.replicas(key);
-        if !pending.level.is_met(*answered, replicas, self.nearby) {
+        if !(self.placement).is_read(key, pending.level, *answered, self.nearby) {
             return;
         }
         // What was seen and is not there any more was a tombstone, and went.
@@ -365,7 +342,9 @@ impl Database {
         }
         // What nobody wrote, everybody has.
         let holders = match (self.read_repair, &cell) {
-            (ReadRepair::Off, _) | (ReadRepair::Blocking, Cell::Nothing) => replicas,
+            (ReadRepair::Off, _) | (ReadRepair::Blocking, Cell::Nothing) => {
+                self.placement.replicas(key)
+            }
             (ReadRepair::Blocking, Cell::Last(_) | Cell::Beside(_)) => *holders,
         };
         pending.task = Task::Repair {
@@ -386,7 +365,7 @@ impl Database {
         let Task::Repair { key, holders, cell } = &pending.task else {
             return false;
         };
-        if !(pending.level).is_met(*holders, self.placement.replicas(key), self.nearby) {
+        if !(self.placement).is_written(key, pending.level, *holders, self.nearby) {
             return false;
         }
         let mut token = Token::default();
@@ -457,6 +436,70 @@ impl Database {
         }
     }
 
+    /// The placement has changed: what was counted by the one before does not count. Whatever is under way
+    /// begins anew, a write with its stamp, and is given up if that was repeated too often.
+    pub(super) fn begin_anew(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
+        let numbers: Vec<u64> = state.volatile.pending.keys().copied().collect();
+        for number in numbers {
+            let Some(pending) = state.volatile.pending.get_mut(&number) else {
+                continue;
+            };
+            if let Some(patience) = self.patience {
+                if pending.repeated >= patience {
+                    Self::fail(state, number, Failure::TimedOut, out);
+                    continue;
+                }
+                pending.repeated += 1;
+            }
+            match pending.task.clone() {
+                Task::Write { writes, .. } => {
+                    let stored = self.write_first(state, &writes);
+                    if let Some(pending) = state.volatile.pending.get_mut(&number) {
+                        pending.task = Task::Write { writes, stored };
+                    }
+                    self.ask(state, number, out);
+                    self.end_write(state, number, out);
+                }
+                Task::Read {
+                    key, seen, cell, ..
+                } => {
+                    pending.task = unanswered(key, seen, cell);
+                    self.ask_first(state, number, out);
+                }
+                // What was found stays found.
+                Task::Repair { key, cell, .. } => {
+                    pending.task = unanswered(key, Seen::default(), cell);
+                    self.ask_first(state, number, out);
+                }
+                Task::Transact(_) => self.bid(state, number, out),
+            }
+        }
+    }
+
+    /// A read whose question nobody has been asked: this node answers first, if it is a replica.
+    fn ask_first(&self, state: &mut State<Self>, number: u64, out: &mut Outbox<Self>) {
+        let task = |state: &State<Self>| Some(state.volatile.pending.get(&number)?.task.clone());
+        let Some(Task::Read { key, .. }) = task(state) else {
+            return;
+        };
+        if self.placement.readers(&key).contains(self.me) {
+            // A replica's own copy needs no message.
+            let (cell, swept) = self.own_answer(state, &key);
+            self.on_data(state, self.me, number, &cell, swept, out);
+        }
+        if let Some(Task::Read { .. }) = task(state) {
+            self.ask(state, number, out);
+        }
+    }
+
+    /// A write that nobody has been sent: this node keeps what it is a replica of.
+    fn write_first(&self, state: &mut State<Self>, writes: &[(Key, Cell)]) -> NodeSet {
+        self.keep_own(state, writes);
+        let replicas = self.all_replicas(writes.iter().map(|(key, _)| key));
+        let me = [self.me].into_iter();
+        me.filter(|me| replicas.contains(*me)).collect()
+    }
+
     /// Puts the question to every replica that has not answered it, the first time and again.
     pub(super) fn ask(&self, state: &State<Self>, number: u64, out: &mut Outbox<Self>) {
         let Some(pending) = state.volatile.pending.get(&number) else {
@@ -487,7 +530,7 @@ impl Database {
                 } else {
                     NodeSet::EMPTY
                 };
-                let others = self.placement.replicas(key).difference(answered);
+                let others = self.placement.readers(key).difference(answered);
                 let key = key.clone();
                 let others = others.iter().filter(|node| *node != self.me);
                 out.broadcast(others, &Message::Read { operation, key });
@@ -530,6 +573,18 @@ impl Database {
     /// True if this node is a replica of the key.
     pub(super) fn is_replica(&self, key: &str) -> bool {
         self.placement.replicas(key).contains(self.me)
+    }
+}
+
+/// A read before anybody has answered it, that knows of this cell.
+fn unanswered(key: Key, seen: Seen, cell: Cell) -> Task {
+    Task::Read {
+        key,
+        seen,
+        answered: NodeSet::EMPTY,
+        holders: NodeSet::EMPTY,
+        cell,
+        swept: None,
     }
 }
 

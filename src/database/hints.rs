@@ -5,16 +5,20 @@
 //! comes back takes its hints along, and so does the end of their time; hints alone make nobody whole.
 
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cell, Database, Durable, Hints, Key, Operation, Timer};
+use super::{Cell, Database, Durable, Hints, Key, Operation, Placement, Timer};
 use crate::data::{Map, NodeSet};
 use crate::machine::{NodeId, Outbox, State};
 
 /// How many hints a replica is sent at a time: if it was away for long there are many, and all at once
 /// would keep it from everything else.
 const DELIVERED_MAX: usize = 256;
+
+/// How many keys a node looks at, at a time, for what it is no replica of.
+const LOOKED_AT_MAX: usize = 256;
 
 /// A write, and who is not known to have it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,13 +27,19 @@ pub struct Hint {
     pub writes: Vec<(Key, Cell)>,
     /// The replicas that have not acknowledged it.
     pub missing: NodeSet,
+    /// It has no end but that all of them have: it is a batch, which is whole in the end, or nobody else may
+    /// have it.
+    pub lasts: bool,
 }
 
-impl Hint {
-    /// True of a batch: it is whole in the end, so that its hint has no end but that.
-    pub fn is_batch(&self) -> bool {
-        self.writes.len() > 1
-    }
+/// How far a node has looked for what it is no replica of any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Leftovers {
+    /// There are none.
+    #[default]
+    Nothing,
+    /// There may be some after this key, or after the beginning.
+    After(Option<Key>),
 }
 
 impl Database {
@@ -52,11 +62,12 @@ impl Database {
         let hint = Hint {
             writes: writes.to_vec(),
             missing: self.others(replicas),
+            lasts: writes.len() > 1,
         };
         if hint.missing.is_empty() {
             return;
         }
-        if !hint.is_batch() {
+        if !hint.lasts {
             let is_room = match self.hints {
                 Hints::Off => false,
                 Hints::Kept { max } => state.durable.hints.len() < max as usize,
@@ -66,6 +77,10 @@ impl Database {
             }
             out.arm(Timer::Expire);
         }
+        Self::put(state, operation, hint, out);
+    }
+
+    fn put(state: &mut State<Self>, operation: Operation, hint: Hint, out: &mut Outbox<Self>) {
         // Armed again with every write, it would never ring while there are writes.
         if state.durable.hints.is_empty() {
             out.arm(Timer::Deliver);
@@ -100,7 +115,7 @@ impl Database {
         if hints.is_empty() {
             out.disarm(Timer::Deliver);
         }
-        if hints.values().all(Hint::is_batch) {
+        if hints.values().all(|hint| hint.lasts) {
             out.disarm(Timer::Expire);
         }
     }
@@ -129,9 +144,83 @@ impl Database {
         }
     }
 
+    /// The placement was this one before: whoever is a replica by now lacks what is kept, and whoever is none
+    /// any more needs it no more.
+    pub(super) fn redirect_hints(
+        &self,
+        before: &Placement,
+        state: &mut State<Self>,
+        out: &mut Outbox<Self>,
+    ) {
+        let kept: Vec<(Operation, Hint)> = (state.durable.hints.iter())
+            .map(|(operation, hint)| (*operation, hint.clone()))
+            .collect();
+        for (operation, mut hint) in kept {
+            let mut replicas = NodeSet::EMPTY;
+            for (key, _) in &hint.writes {
+                let now = self.placement.replicas(key);
+                let gained = now.difference(before.replicas(key));
+                hint.missing = hint.missing.union(self.others(gained));
+                replicas = replicas.union(now);
+            }
+            hint.missing = hint.missing.intersection(replicas);
+            self.keep_own(state, &hint.writes);
+            if hint.missing.is_empty() {
+                state.durable.hints.remove(&operation);
+            } else {
+                state.durable.hints.insert(operation, hint);
+            }
+        }
+        Self::rest(state, out);
+    }
+
+    /// Looks at some of what this node has, in the order of keys, for what it is no replica of any more. That
+    /// goes to those who are, and stays here as a hint until they have it: nobody else may.
+    pub(crate) fn hand_over(
+        &self,
+        state: &mut State<Self>,
+        after: Option<&Key>,
+        out: &mut Outbox<Self>,
+    ) -> Leftovers {
+        if state.durable.hints.len() >= super::PENDING_MAX / 2 {
+            return Leftovers::After(after.cloned()); // There is enough to be delivered.
+        }
+        let start = after.cloned().map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = state.durable.table.cells.range((start, Bound::Unbounded));
+        let some: Vec<(Key, Cell)> = (rest.take(LOOKED_AT_MAX))
+            .map(|(key, cell)| (key.clone(), cell.clone()))
+            .collect();
+        let is_all = some.len() < LOOKED_AT_MAX;
+        let last = some.last().map(|(key, _)| key.clone());
+        for (key, cell) in some {
+            if self.is_replica(&key) {
+                continue;
+            }
+            let operation = Operation {
+                incarnation: state.durable.incarnation,
+                number: state.volatile.next,
+            };
+            state.volatile.next += 1;
+            state.durable.table.cells.remove(&key);
+            let missing = self.placement.replicas(&key);
+            let hint = Hint {
+                writes: alloc::vec![(key, cell)],
+                missing,
+                lasts: true,
+            };
+            self.send_writes(operation, &hint.writes, NodeSet::EMPTY, out);
+            Self::put(state, operation, hint, out);
+        }
+        if is_all {
+            Leftovers::Nothing
+        } else {
+            Leftovers::After(last)
+        }
+    }
+
     /// The time of all hints is over.
     pub(super) fn expire_hints(state: &mut State<Self>, out: &mut Outbox<Self>) {
-        state.durable.hints.retain(|_, hint| hint.is_batch());
+        state.durable.hints.retain(|_, hint| hint.lasts);
         Self::rest(state, out);
     }
 
@@ -140,7 +229,7 @@ impl Database {
         if !durable.hints.is_empty() {
             out.arm(Timer::Deliver);
         }
-        if durable.hints.values().any(|hint| !hint.is_batch()) {
+        if durable.hints.values().any(|hint| !hint.lasts) {
             out.arm(Timer::Expire);
         }
         self.wake_replica(out);

@@ -111,6 +111,9 @@ impl Database {
         let Some(shape) = self.anti_entropy else {
             return;
         };
+        if !self.placement.members().contains(peer) {
+            return; // It has left.
+        }
         out.arm(Timer::Compare(peer));
         let place = Place::ROOT;
         let digest = self.tree(state, peer, shape).digest(&Murmur, shape, place);

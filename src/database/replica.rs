@@ -64,7 +64,7 @@ impl Database {
         key: &str,
         out: &mut Outbox<Self>,
     ) {
-        if !self.is_replica(key) {
+        if !self.placement.readers(key).contains(self.me) {
             return; // Not a replica: what it has may be older than what replicas acknowledged.
         }
         let (cell, swept) = self.own_answer(state, key);

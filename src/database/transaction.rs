@@ -245,6 +245,21 @@ impl Database {
         Ok(promise)
     }
 
+    /// A replica-to-be takes over what another one promised and accepted.
+    pub(super) fn take_over(state: &mut State<Self>, key: &str, theirs: &Promise) {
+        let stamp = state.durable.table.cell(key).stamp();
+        let mine = (state.durable.promises).entry_or_insert_with(key.into(), || theirs.clone());
+        mine.promised = mine.promised.max(theirs.promised);
+        let ballot = |promise: &Promise| promise.accepted.as_ref().map(|(ballot, _)| *ballot);
+        if ballot(mine) < ballot(theirs) {
+            mine.accepted.clone_from(&theirs.accepted);
+        }
+        // What it has already is settled.
+        if let Some(stamp) = stamp {
+            Self::settle(state, key, stamp);
+        }
+    }
+
     /// The replica has this, or something newer, of the key: a proposal that is no newer is settled.
     pub(super) fn settle(state: &mut State<Self>, key: &str, stamp: Stamp) {
         let Some(promise) = state.durable.promises.get(key) else {
@@ -373,7 +388,7 @@ impl Database {
         if stamp_of(version.as_ref()) < stamp_of(their_version.as_ref()) {
             *version = their_version;
         }
-        if promised.len() >= replicas.majority() {
+        if self.placement.is_agreed(&transaction.key, *promised) {
             let (accepted, version) = (accepted.take(), version.take());
             self.end_prepare(state, number, accepted, version, out);
         }
@@ -444,7 +459,7 @@ impl Database {
         if !replicas.contains(from) || !accepted.insert(from) {
             return; // Only replicas count, and each once.
         }
-        if accepted.len() >= replicas.majority() {
+        if self.placement.is_agreed(&transaction.key, *accepted) {
             transaction.phase = Phase::Commit {
                 version: version.clone(),
                 stored: NodeSet::EMPTY,
@@ -469,7 +484,10 @@ impl Database {
         let Phase::Commit { version, stored } = &mut transaction.phase else {
             return; // Nothing was chosen yet: no honest replica says this.
         };
-        if !replicas.contains(from) || !stored.insert(from) || stored.len() < replicas.majority() {
+        if !replicas.contains(from) || !stored.insert(from) {
+            return; // Only replicas count, and each once.
+        }
+        if !self.placement.is_agreed(&transaction.key, *stored) {
             return;
         }
         if transaction.proposed == Some(version.stamp) {
@@ -502,7 +520,7 @@ impl Database {
     }
 
     /// A new ballot.
-    fn bid(&self, state: &mut State<Self>, number: u64, out: &mut Outbox<Self>) {
+    pub(super) fn bid(&self, state: &mut State<Self>, number: u64, out: &mut Outbox<Self>) {
         let Ok(ballot) = self.mint(state, 0, HybridTime::default()) else {
             return Self::fail(state, number, Failure::TimedOut, out);
         };

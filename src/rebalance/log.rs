@@ -1,79 +1,61 @@
 //! The log: it orders the steps of all changes, and takes each when it is safe.
 
-use super::{
-    Epoch, Event, Message, NodeId, NodeSet, Outbox, Proposal, Rebalance, Stage, State, View,
-};
+use super::{Epoch, NodeId, NodeSet, Proposal, Seq, Stage, Step, View};
 
-impl Rebalance {
-    pub(super) fn on_message_to_log(
-        &self,
-        state: &mut State<Self>,
-        from: NodeId,
-        message: Message,
-        out: &mut Outbox<Self>,
-    ) {
-        if !self.nodes.contains(from) {
-            return; // A stranger.
-        }
-        match message {
-            Message::Propose { at, proposal } => self.on_propose(state, at, proposal, out),
-            Message::Ask { stage } => self.on_ask(state, from, stage, out),
-            Message::Ready { stage } => self.on_ready(state, from, stage, out),
-            // The log keeps no keys, and coordinates nothing.
-            Message::Learn { .. }
-            | Message::Write { .. }
-            | Message::Written { .. }
-            | Message::Read { .. }
-            | Message::Data { .. }
-            | Message::Pull { .. }
-            | Message::Chunk { .. } => {}
-        }
-    }
+/// A step that was taken, as everyone is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Where it leads.
+    pub stage: Stage,
+    /// If it announces a change, which.
+    pub proposal: Option<Proposal>,
+}
 
+/// What the log goes by, and what it keeps.
+pub(super) struct Log<'a> {
+    /// Who may become a member: others would not be told.
+    pub nodes: NodeSet,
+    /// The epoch of the ring with which all began.
+    pub first: Epoch,
+    /// What is known of the ring.
+    pub view: View,
+    /// All changes there were, in order.
+    pub changes: &'a mut Seq<Proposal>,
+    /// Who is done with the stage.
+    pub ready: &'a mut NodeSet,
+}
+
+impl Log<'_> {
     /// The ring is to change. One change at a time, and each by someone who knew the ring before it.
-    fn on_propose(
-        &self,
-        state: &mut State<Self>,
-        at: Epoch,
-        proposal: Proposal,
-        out: &mut Outbox<Self>,
-    ) {
-        let View::Settled(ring) = self.view(&state.durable) else {
-            return; // It is changing.
+    /// If it does, this step was taken, and this is known then.
+    pub(super) fn propose(&mut self, at: Epoch, proposal: Proposal) -> Option<(View, Entry)> {
+        let View::Settled(ring) = &self.view else {
+            return None; // It is changing.
         };
         if ring.epoch() != at || !self.nodes.contains(proposal.node()) {
-            return; // Proposed long ago, or nobody would tell the node of it.
+            return None; // Proposed long ago, or nobody would tell the node of it.
         }
-        if proposal.after(&ring).is_ok() {
-            state.durable.changes.push(proposal);
-            self.advance(state, out);
-        }
+        proposal.after(ring).ok()?;
+        self.changes.push(proposal);
+        self.advance()
     }
 
-    /// A node wants to know the next step.
-    fn on_ask(&self, state: &State<Self>, from: NodeId, stage: Stage, out: &mut Outbox<Self>) {
-        let known = self.view(&state.durable).stage();
-        if let Some(next) = stage.next().filter(|next| *next <= known) {
-            out.send(from, self.entry(state, next));
-        }
+    /// The step after this stage, if it was taken.
+    pub(super) fn after(&self, stage: Stage) -> Option<Entry> {
+        let known = self.view.stage();
+        let next = stage.next().filter(|next| *next <= known)?;
+        Some(self.entry(next))
     }
 
-    /// A node is done with the stage.
-    fn on_ready(
-        &self,
-        state: &mut State<Self>,
-        from: NodeId,
-        stage: Stage,
-        out: &mut Outbox<Self>,
-    ) {
-        let view = self.view(&state.durable);
-        if stage != view.stage() {
-            return; // It went on without this node.
+    /// A node is done with the stage. With enough that are, this step was taken.
+    pub(super) fn is_done(&mut self, node: NodeId, stage: Stage) -> Option<(View, Entry)> {
+        if stage != self.view.stage() {
+            return None; // It went on without this node.
         }
-        state.volatile.ready.insert(from);
-        let ready = state.volatile.ready;
-        let moves = view.moves();
-        let may_go_on = match view {
+        self.ready.insert(node);
+        let ready = *self.ready;
+        let moves = self.view.moves();
+        let may_go_on = match &self.view {
             View::Settled(_) => false,
             View::Announced { .. } => moves.iter().all(|one| one.gains().is_subset(ready)),
             // Reads by the old ring find no quorum any more. So writes need not reach it.
@@ -81,37 +63,27 @@ impl Rebalance {
                 (moves.iter()).all(|one| ready.intersection(one.old).len() >= one.old.majority())
             }
         };
-        if may_go_on {
-            self.advance(state, out);
-        }
+        if may_go_on { self.advance() } else { None }
     }
 
-    /// Takes the next step, and tells everyone.
-    fn advance(&self, state: &mut State<Self>, out: &mut Outbox<Self>) {
-        let view = self.view(&state.durable);
-        let Some(stage) = view.stage().next() else {
-            return; // Out of epochs.
-        };
-        let Some(view) = view.advanced(self.announced(state, stage)) else {
-            return; // There is no change to make.
-        };
-        state.durable.view = Some(view);
-        state.volatile.ready = NodeSet::EMPTY;
-        out.tell(Event::Learned { stage });
-        out.broadcast(self.nodes, &self.entry(state, stage));
+    /// Takes the next step.
+    fn advance(&mut self) -> Option<(View, Entry)> {
+        // After the last epoch there is none, nor where there is no change to make.
+        let entry = self.entry(self.view.stage().next()?);
+        let view = self.view.advanced(entry.proposal)?;
+        *self.ready = NodeSet::EMPTY;
+        Some((view, entry))
     }
 
     /// What everyone is to know of the step that leads here.
-    fn entry(&self, state: &State<Self>, stage: Stage) -> Message {
-        let proposal = self.announced(state, stage);
-        Message::Learn { stage, proposal }
-    }
-
-    /// Which change is announced by the step that leads here, if one is.
-    fn announced(&self, state: &State<Self>, stage: Stage) -> Option<Proposal> {
-        let place = stage.epoch.0.checked_sub(self.first.epoch().0)?;
-        let proposal = state.durable.changes.get(usize::try_from(place).ok()?);
-        let is_announced = matches!(stage.step, super::Step::Announced);
-        proposal.filter(|_| is_announced).copied()
+    fn entry(&self, stage: Stage) -> Entry {
+        let place = stage.epoch.0.checked_sub(self.first.0);
+        let place = place.and_then(|place| usize::try_from(place).ok());
+        let proposal = place.and_then(|place| self.changes.get(place));
+        let is_announced = matches!(stage.step, Step::Announced);
+        Entry {
+            stage,
+            proposal: proposal.filter(|_| is_announced).copied(),
+        }
     }
 }

@@ -1,8 +1,11 @@
-//! Learning a step, and what it asks of a node: a pending replica gets what it is to have.
+//! What goes from old replicas to a pending one: of each key what they have, and what they promised.
+
+use alloc::collections::BTreeSet;
+use core::ops::Bound;
 
 use super::{
-    Cell, Deserialize, Event, Key, Map, Message, NodeId, NodeSet, Outbox, Proposal, Rebalance,
-    Serialize, Stage, State, Vec, View,
+    CHUNK_BYTES_MAX, CHUNK_KEYS_MAX, Cell, Database, Deserialize, Event, Item, Key, Map, Message,
+    Move, NodeId, NodeSet, Outbox, Promise, Rebalance, Serialize, State, Token, Vec, View,
 };
 
 /// What a pending replica gets.
@@ -22,84 +25,145 @@ pub enum Stream {
     Done,
 }
 
-impl Rebalance {
-    /// The log took a step. It is of use if it is the next one: if some are missing, the log will be asked.
-    pub(super) fn on_learn(
-        &self,
-        state: &mut State<Self>,
-        stage: Stage,
-        proposal: Option<Proposal>,
-        out: &mut Outbox<Self>,
-    ) {
-        let view = self.view(&state.durable);
-        if view.stage().next() != Some(stage) {
-            return; // Known already, or too early.
-        }
-        let Some(view) = view.advanced(proposal) else {
-            return; // The log does not say this.
-        };
-        state.volatile.stream = self.opened(view.clone());
-        state.durable.view = Some(view.clone());
-        out.tell(Event::Learned { stage });
-        self.begin_anew(state, out);
-        self.pull(view, &state.volatile.stream, out);
-        if self.is_ready(state) {
-            out.send(self.log, Message::Ready { stage });
-        }
-    }
+/// What became of a piece of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// It was not asked for, or is here already.
+    Ignored,
+    /// It is some of what its sender has: up to this key.
+    Some(Key),
+    /// It is all that its sender has.
+    All,
+    /// And by now this node has all that it is to have.
+    Last,
+}
 
-    /// Asks the log for the next step, and again for what this node waits for.
-    pub(super) fn poll(&self, state: &State<Self>, out: &mut Outbox<Self>) {
-        let view = self.view(&state.durable);
-        let stage = view.stage();
-        if self.is_ready(state) {
-            out.send(self.log, Message::Ready { stage });
-        }
-        out.send(self.log, Message::Ask { stage });
-        self.pull(view, &state.volatile.stream, out);
-    }
-
-    /// True if this node has done what the stage asks of it, and the log waits for it.
-    fn is_ready(&self, state: &State<Self>) -> bool {
-        match self.view(&state.durable) {
-            View::Settled(_) => false,
-            View::Announced { .. } => state.volatile.stream == Stream::Done,
-            View::Switched { old, .. } => old.members().contains(self.me),
-        }
-    }
-
+impl Stream {
     /// What this node gets when it knows this.
-    pub(super) fn opened(&self, view: View) -> Stream {
-        if self.sources(&view).is_empty() {
-            Stream::Nothing
+    pub(super) fn opened(view: &View, me: NodeId) -> Self {
+        if view.sources(me).is_empty() {
+            Self::Nothing
         } else {
-            Stream::Pulling {
+            Self::Pulling {
                 cursors: Map::new(),
                 complete: NodeSet::EMPTY,
             }
         }
     }
 
-    /// Who has what this node is to have, and has not.
-    pub fn sources(&self, view: &View) -> NodeSet {
-        if !matches!(view, View::Announced { .. }) {
-            return NodeSet::EMPTY;
-        }
-        let moves = view.moves().into_iter();
-        let mine = moves.filter(|one| one.gains().contains(self.me));
-        mine.fold(NodeSet::EMPTY, |all, one| all.union(one.old))
+    /// Who is to be asked for more, and after which key.
+    pub(super) fn questions(&self, view: &View, me: NodeId) -> Vec<(NodeId, Option<Key>)> {
+        let Self::Pulling { cursors, complete } = self else {
+            return Vec::new();
+        };
+        let sources = view.sources(me).difference(*complete);
+        let question = |source| (source, cursors.get(&source).cloned());
+        sources.iter().map(question).collect()
     }
 
-    /// Asks all who have not given all.
-    pub(super) fn pull(&self, view: View, stream: &Stream, out: &mut Outbox<Self>) {
-        let Stream::Pulling { cursors, complete } = stream else {
-            return;
+    /// An old replica gave what it has after one key, up to another: if there is none, that is all.
+    pub(super) fn take(
+        &mut self,
+        view: &View,
+        me: NodeId,
+        from: NodeId,
+        after: Option<&Key>,
+        next: Option<&Key>,
+    ) -> Piece {
+        let Self::Pulling { cursors, complete } = self else {
+            return Piece::Ignored; // It has it all.
         };
-        let stage = view.stage();
-        for source in self.sources(&view).difference(*complete) {
-            let after = cursors.get(&source).cloned();
-            out.send(source, Message::Pull { stage, after });
+        let is_next = cursors.get(&from) == after && !complete.contains(from);
+        if !view.sources(me).contains(from) || !is_next {
+            return Piece::Ignored; // Not asked, or had already.
         }
+        if let Some(next) = next {
+            if Some(next) <= after {
+                return Piece::Ignored; // No replica of ours goes back.
+            }
+            cursors.insert(from, next.clone());
+            return Piece::Some(next.clone());
+        }
+        complete.insert(from);
+        let moves = view.moves().into_iter();
+        let mut mine = moves.filter(|one| one.gains().contains(me));
+        // An acknowledged write of before the change is on a quorum: any other quorum has met it.
+        if mine.all(|one| complete.intersection(one.old).len() >= one.old.majority()) {
+            *self = Self::Done;
+            return Piece::Last;
+        }
+        Piece::All
+    }
+}
+
+/// As much of this as a message carries, of the keys that are given, in their order; and up to which key it
+/// is all, none if there is no more. Of each key there is said how many bytes it takes.
+pub(super) fn chunk<'a, T>(
+    rest: impl Iterator<Item = (&'a Key, usize, T)>,
+    given: &[Move],
+) -> (Vec<(Key, T)>, Option<Key>) {
+    let mut some: Vec<(Key, T)> = Vec::new();
+    let (mut bytes, mut last) = (0, None);
+    for (seen, (key, size, it)) in rest.enumerate() {
+        let token = Token::of(key.as_bytes());
+        let is_given = given.iter().any(|one| one.range.contains(token));
+        let size = if is_given { size } else { 0 };
+        let is_full = bytes + size > CHUNK_BYTES_MAX && !some.is_empty();
+        if is_full || seen == CHUNK_KEYS_MAX {
+            return (some, last);
+        }
+        if is_given {
+            bytes += size;
+            some.push((key.clone(), it));
+        }
+        last = Some(key.clone());
+    }
+    (some, None)
+}
+
+impl Rebalance {
+    /// An old replica says what a pending one is to have. It knows of the change by now: it takes no more
+    /// writes, and no more ballots, of those who do not.
+    pub(super) fn on_pull(
+        &self,
+        state: &State<Self>,
+        from: NodeId,
+        after: Option<Key>,
+        out: &mut Outbox<Self>,
+    ) {
+        let view = self.view(&state.durable);
+        let given = view.given(self.database.me, from);
+        if given.is_empty() {
+            return; // It is to have nothing of this node, or not now.
+        }
+        let database = &state.durable.database;
+        let (cells, promises) = (&database.table.cells, &database.promises);
+        let start = || after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let range = || (start().cloned(), Bound::Unbounded);
+        // One more than are looked at, so that it shows whether there are more.
+        let with_cells = cells.range(range()).take(CHUNK_KEYS_MAX + 1);
+        let with_promises = promises.range(range()).take(CHUNK_KEYS_MAX + 1);
+        let keys: BTreeSet<&Key> = (with_cells.map(|(key, _)| key))
+            .chain(with_promises.map(|(key, _)| key))
+            .collect();
+        let sized = keys.into_iter().map(|key| {
+            let (cell, promise) = (cells.get(key), promises.get(key));
+            (key, size(key, cell, promise), (cell, promise))
+        });
+        let (some, next) = chunk(sized, &given);
+        let item = |(key, (cell, promise)): (Key, (Option<&Cell>, Option<&Promise>))| Item {
+            key,
+            cell: cell.cloned().unwrap_or_default(),
+            promise: promise.cloned(),
+        };
+        let items: Vec<Item> = some.into_iter().map(item).collect();
+        let message = Message::Chunk {
+            stage: view.stage(),
+            after: after.clone(),
+            items,
+            next,
+        };
+        out.send(from, message);
     }
 
     /// An old replica gave some of what this node is to have.
@@ -108,43 +172,39 @@ impl Rebalance {
         state: &mut State<Self>,
         from: NodeId,
         after: Option<&Key>,
-        cells: &[(Key, Cell)],
-        next: Option<Key>,
+        items: &[Item],
+        next: Option<&Key>,
         out: &mut Outbox<Self>,
     ) {
         let view = self.view(&state.durable);
-        let Stream::Pulling { cursors, complete } = &mut state.volatile.stream else {
-            return; // It has it all.
-        };
-        let is_next = cursors.get(&from) == after && !complete.contains(from);
-        if !self.sources(&view).contains(from) || !is_next {
-            return; // Not asked, or had already.
-        }
         let stage = view.stage();
-        match next {
-            Some(next) if Some(&next) <= after => return, // No replica of ours goes back.
-            Some(next) => {
-                cursors.insert(from, next.clone());
+        let me = self.database.me;
+        let piece = state.volatile.stream.take(&view, me, from, after, next);
+        if piece == Piece::Ignored {
+            return;
+        }
+        self.act(state, out, |_, state, _| {
+            for Item { key, cell, promise } in items {
+                Database::receive(state, key, cell, promise.as_ref());
+            }
+        });
+        match piece {
+            Piece::Some(next) => {
                 let after = Some(next);
                 out.send(from, Message::Pull { stage, after });
             }
-            None => {
-                complete.insert(from);
+            Piece::Last => {
+                out.tell(Event::Streamed { stage });
+                self.report(state, out);
             }
-        }
-        let complete = *complete;
-        for (key, cell) in cells {
-            Self::keep(state, key, cell);
-        }
-        let mine: Vec<NodeSet> = (view.moves().into_iter())
-            .filter(|one| one.gains().contains(self.me))
-            .map(|one| one.old)
-            .collect();
-        // An acknowledged write of before the change is on a quorum: any other quorum has met it.
-        if (mine.iter()).all(|old| complete.intersection(*old).len() >= old.majority()) {
-            state.volatile.stream = Stream::Done;
-            out.tell(Event::Streamed { stage });
-            out.send(self.log, Message::Ready { stage });
+            Piece::All | Piece::Ignored => {}
         }
     }
+}
+
+/// How many bytes of keys and values there are.
+fn size(key: &Key, cell: Option<&Cell>, promise: Option<&Promise>) -> usize {
+    let accepted = promise.and_then(|promise| promise.accepted.as_ref());
+    let accepted = accepted.and_then(|(_, version)| version.value.as_ref());
+    key.len() + cell.map_or(0, Cell::bytes) + accepted.map_or(0, alloc::string::String::len)
 }

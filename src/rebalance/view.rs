@@ -3,8 +3,8 @@
 use core::fmt;
 
 use super::{
-    Deserialize, Epoch, Member, Move, NodeId, NodeSet, Rack, Ring, RingError, Serialize, Token,
-    VIRTUAL_NODES_MAX, Vec, moves,
+    Deserialize, Epoch, Level, Member, Move, NodeId, NodeSet, Rack, Ring, RingError, Serialize,
+    Stream, Token, VIRTUAL_NODES_MAX, Vec, moves,
 };
 
 /// How far a change is.
@@ -167,15 +167,17 @@ impl View {
         }
     }
 
+    /// The ring that is settled next, or is already.
+    pub fn next(&self) -> &Ring {
+        match self {
+            Self::Settled(ring) => ring,
+            Self::Announced { new, .. } | Self::Switched { new, .. } => new,
+        }
+    }
+
     /// Who is asked by reads of the key.
     pub fn readers(&self, key: &str) -> NodeSet {
         self.read_by().holders(Token::of(key.as_bytes()))
-    }
-
-    /// True once these are enough for a read of the key.
-    pub fn can_read(&self, key: &str, answered: NodeSet) -> bool {
-        let counted = answered.intersection(self.readers(key));
-        counted.len() >= self.read_by().quorum()
     }
 
     /// Who gets writes of the key.
@@ -204,6 +206,35 @@ impl View {
         }
     }
 
+    /// Who has what a node is to have, and has not.
+    pub fn sources(&self, node: NodeId) -> NodeSet {
+        if !matches!(self, Self::Announced { .. }) {
+            return NodeSet::EMPTY;
+        }
+        let moves = self.moves().into_iter();
+        let its = moves.filter(|one| one.gains().contains(node));
+        its.fold(NodeSet::EMPTY, |all, one| all.union(one.old))
+    }
+
+    /// What a replica gives to a pending one.
+    pub(super) fn given(&self, from: NodeId, to: NodeId) -> Vec<Move> {
+        if !matches!(self, Self::Announced { .. }) {
+            return Vec::new(); // Nobody is to be given anything now.
+        }
+        let mut given = self.moves();
+        given.retain(|one| one.gains().contains(to) && one.old.contains(from));
+        given
+    }
+
+    /// True if a node has done what the stage asks of it, and the log waits for it.
+    pub(super) fn is_ready(&self, node: NodeId, stream: &Stream) -> bool {
+        match self {
+            Self::Settled(_) => false,
+            Self::Announced { .. } => *stream == Stream::Done,
+            Self::Switched { old, .. } => old.members().contains(node),
+        }
+    }
+
     /// What is known after one more step; if that announces a change, after this one. None, if it cannot
     /// be the next.
     pub fn advanced(&self, proposal: Option<Proposal>) -> Option<Self> {
@@ -226,9 +257,9 @@ impl View {
 /// When a write is acknowledged during a change. Either is enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Counting {
-    /// When a quorum of the old replicas has it, and one of the new.
+    /// When as many of the old replicas have it as the level asks, and as many of the new ones.
     Both,
-    /// When as many of all of them have it as are a quorum, and one more for each that is pending, as in
+    /// When as many of all of them have it as the level asks, and one more for each that is pending, as in
     /// Cassandra.
     PendingToo,
 }
@@ -248,15 +279,23 @@ impl Writers {
         self.old.union(self.new)
     }
 
-    /// True once these are enough for a write.
-    pub fn is_enough(self, counting: Counting, stored: NodeSet) -> bool {
-        let has_quorum =
-            |replicas: NodeSet| stored.intersection(replicas).len() >= replicas.majority();
+    /// True once these are enough for a write at a level, at a node whose data centre is `nearby`.
+    pub fn is_enough(
+        self,
+        counting: Counting,
+        level: Level,
+        stored: NodeSet,
+        nearby: NodeSet,
+    ) -> bool {
+        let Self { old, new } = self;
         match counting {
-            Counting::Both => has_quorum(self.old) && has_quorum(self.new),
+            Counting::Both => {
+                level.is_met(stored, old, nearby) && level.is_met(stored, new, nearby)
+            }
             Counting::PendingToo => {
-                let pending = self.new.difference(self.old).len();
-                stored.intersection(self.all()).len() >= self.old.majority() + pending
+                let pending = level.counted(new.difference(old), nearby);
+                let needed = level.needed(level.counted(old, nearby).len()) + pending.len();
+                stored.intersection(level.counted(self.all(), nearby)).len() >= needed
             }
         }
     }

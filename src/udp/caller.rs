@@ -119,8 +119,7 @@ impl Policy {
             | Protocol::Gossip
             | Protocol::Causal
             | Protocol::Membership
-            | Protocol::Database
-            | Protocol::Rebalance => Memory::None,
+            | Protocol::Database => Memory::None,
         };
         let half_ms = u64::try_from(timeout.as_millis() / 2).unwrap_or(u64::MAX);
         // What must not be sent twice has one attempt, and all the time there is.

@@ -15,7 +15,7 @@
 //! # public_keys = [{ id = 0, key = "8f40..." }, { id = 1, key = "..." }]
 //! snapshot_entries = 10000   # after how many entries raft compacts its log
 //! # lease_drift_ms = 30      # raft: read by a lease, see [`Settings::lease_drift_ms`]
-//! spares = []                # of raft or rebalance, who is no member at first: see `quorate client members`
+//! spares = []                # of raft or database, who is no member at first: see `quorate client members`
 //! members = [
 //!     { id = 0, address = "10.0.0.1:7000", clients = "10.0.0.1:6379" },
 //!     { id = 1, address = "10.0.0.2:7000", clients = "10.0.0.2:6379" },
@@ -36,11 +36,10 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::{KeyError, KeyRing, PublicKey};
 use super::port::MEMBERS_MAX;
-use super::served::{Served, pbft, rebalance};
+use super::served::{Served, pbft};
 use super::std;
 use crate::causal::Causal;
 use crate::data::NodeSet;
-use crate::database::Database;
 use crate::gossip::{self, Gossip};
 use crate::machine::NodeId;
 use crate::membership::Membership;
@@ -76,15 +75,13 @@ pub enum Protocol {
     Causal,
     /// Membership, and a service that one of the members runs.
     Membership,
-    /// The database.
+    /// The database, on a ring that changes.
     Database,
-    /// The store whose ring changes.
-    Rebalance,
 }
 
 impl Protocol {
     /// All of them, that of who does not say first.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::Register,
         Self::Raft,
         Self::Pbft,
@@ -95,7 +92,6 @@ impl Protocol {
         Self::Causal,
         Self::Membership,
         Self::Database,
-        Self::Rebalance,
     ];
 
     /// The protocol of this name.
@@ -122,8 +118,7 @@ impl Protocol {
             Self::Gossip => Gossip::NAME,
             Self::Causal => Causal::NAME,
             Self::Membership => Membership::NAME,
-            Self::Database => Database::NAME,
-            Self::Rebalance => Rebalance::NAME,
+            Self::Database => Rebalance::NAME,
         }
     }
 
@@ -141,8 +136,6 @@ impl Protocol {
             Self::Pbft => pbft::MEMBERS_MIN..=pbft::MEMBERS_MAX,
             // One that may run the service, the authority, and the resource.
             Self::Membership => 3..=64,
-            // One that orders the steps, and as many as a key has replicas.
-            Self::Rebalance => rebalance::FACTOR as usize + 1..=64,
         }
     }
 }
@@ -394,7 +387,7 @@ impl fmt::Display for ConfigurationError {
             ),
             Self::NoSpares(protocol) => write!(
                 f,
-                "the members of {protocol} never change: leave out `spares`, which raft and rebalance \
+                "the members of {protocol} never change: leave out `spares`, which raft and database \
                  have"
             ),
             Self::TooManySpares { protocol, count } => write!(
@@ -570,7 +563,7 @@ impl Settings {
             return Err(ConfigurationError::UnknownSpare(*unknown));
         }
         match protocol {
-            Protocol::Raft | Protocol::Rebalance => {}
+            Protocol::Raft | Protocol::Database => {}
             Protocol::Register
             | Protocol::Pbft
             | Protocol::Store
@@ -578,8 +571,7 @@ impl Settings {
             | Protocol::CapAp
             | Protocol::Gossip
             | Protocol::Causal
-            | Protocol::Membership
-            | Protocol::Database => {
+            | Protocol::Membership => {
                 if !spares.is_empty() {
                     return Err(ConfigurationError::NoSpares(protocol.name()));
                 }

@@ -14,7 +14,7 @@ use super::std::time::{SystemTime, UNIX_EPOCH};
 use crate::cap::Cap;
 use crate::causal::Causal;
 use crate::clock::Vector;
-use crate::database::{Database, Stamp};
+use crate::database::Stamp;
 use crate::gossip::Gossip;
 use crate::machine::{Machine, NodeId, State};
 use crate::membership::Membership;
@@ -31,7 +31,6 @@ mod gossip;
 mod membership;
 pub mod pbft;
 mod raft;
-pub(super) mod rebalance;
 mod register;
 mod store;
 
@@ -218,8 +217,7 @@ pub fn with<D: ForServed>(protocol: Protocol, deed: D) -> D::Output {
         Protocol::Gossip => deed.with::<Gossip>(),
         Protocol::Causal => deed.with::<Causal>(),
         Protocol::Membership => deed.with::<Membership>(),
-        Protocol::Database => deed.with::<Database>(),
-        Protocol::Rebalance => deed.with::<Rebalance>(),
+        Protocol::Database => deed.with::<Rebalance>(),
     }
 }
 

@@ -6,8 +6,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{DemoError, Stage, eventually, said};
-use crate::database::Database;
 use crate::machine::NodeId;
+use crate::rebalance::Rebalance;
 use crate::udp::remote::shown;
 use crate::udp::serve::say;
 use crate::udp::served::Served as _;
@@ -18,11 +18,13 @@ const KEYS: usize = 100;
 
 pub(super) fn show(stage: &mut Stage<'_>) -> Result<(), DemoError> {
     say(&format!(
-        "Five processes, each with a journal of its own in {}. The ring gives each key three of them.",
+        "Six processes, each with a journal of its own in {}. Five are the ring, which gives each key three of \
+         them; the sixth has nothing yet.",
         stage.directory.display()
     ));
     stage.start_all()?;
-    let nodes = stage.nodes();
+    let mut nodes = stage.nodes();
+    nodes.pop();
     let (first, last) = (nodes[0], nodes[nodes.len() - 1]);
 
     say("\nAny member takes a call. A write at ALL waits for all three; a read at ONE asks any.");
@@ -79,12 +81,12 @@ pub(super) fn show(stage: &mut Stage<'_>) -> Result<(), DemoError> {
             written.len()
         ),
     );
-    stage.terminate_all()
+    Ok(())
 }
 
 fn replicas(stage: &Stage<'_>, key: &str) -> Vec<NodeId> {
-    let machine = Database::machine(&stage.cluster, NodeId(0));
-    machine.placement.replicas(key).iter().collect()
+    let machine = Rebalance::machine(&stage.cluster, NodeId(0));
+    machine.database.placement.replicas(key).iter().collect()
 }
 
 /// Writes keys at QUORUM, each with its own name as the value, at these members in turn.

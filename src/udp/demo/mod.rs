@@ -178,10 +178,10 @@ pub fn demo(show: Show, executable: &Path) -> Result<(), DemoError> {
             Protocol::Causal => causal::show(&mut stage(protocol, root)?),
             Protocol::Membership => membership::show(&mut stage(protocol, root)?),
             Protocol::Database => {
-                database::show(&mut stage(protocol, root.join("database"))?)?;
-                rebalance::show(&mut stage(Protocol::Rebalance, root.join("rebalance"))?)
+                let mut stage = stage(protocol, root)?;
+                database::show(&mut stage)?;
+                rebalance::show(&mut stage)
             }
-            Protocol::Rebalance => rebalance::show(&mut stage(protocol, root)?),
         },
     };
     // Someone who interrupts at the terminal interrupts the members too: that is what then failed.
@@ -205,11 +205,10 @@ fn members_of(protocol: Protocol) -> u64 {
         | Protocol::Causal => 3,
         // As many as bear one that lies.
         Protocol::Pbft => 4,
-        // Five that may run the service, the authority and the resource; or a ring of five, one that joins,
-        // and one that orders the steps.
-        Protocol::Membership | Protocol::Rebalance => 7,
-        // More than a key has replicas.
-        Protocol::Database => 5,
+        // Five that may run the service, the authority and the resource.
+        Protocol::Membership => 7,
+        // More than a key has replicas, and one that joins.
+        Protocol::Database => 6,
     }
 }
 
@@ -526,8 +525,8 @@ fn settings(protocol: Protocol, count: u64) -> Result<Settings, DemoError> {
         address: address.to_string(),
         clients: Some(clients.to_string()),
     });
-    // Of a ring that changes, the last but one is to join.
-    let spares = (protocol == Protocol::Rebalance).then(|| alloc::vec![count - 2]);
+    // The last is to join the ring.
+    let spares = (protocol == Protocol::Database).then(|| alloc::vec![count - 1]);
     Ok(Settings {
         cluster: Some(cluster),
         protocol: Some(protocol.name().into()),

@@ -29,8 +29,7 @@ impl Served for Cap {
             | Protocol::Gossip
             | Protocol::Causal
             | Protocol::Membership
-            | Protocol::Database
-            | Protocol::Rebalance => Setting::CP,
+            | Protocol::Database => Setting::CP,
         };
         (cluster.quorums.members(), setting)
     }

@@ -1,7 +1,10 @@
-//! The database, served.
+//! The database, served, on a ring that changes while it is read and written.
 //!
 //! A key may end in `@` and a level, such as `colour@ONE`: the command then asks so many replicas; else it
 //! asks a quorum. A word in capitals that is no level is an error.
+//!
+//! All members are in the ring but for the spares, which may join it; the first orders the steps of a change.
+//! Where there are no spares the ring is the same for ever, and tombstones are collected.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -9,15 +12,17 @@ use alloc::vec::Vec;
 use super::{Answer, Command, Served, lacks, now};
 use crate::data::NodeSet;
 use crate::database::{
-    Call, Change, Conflicts, Counting, Database, Event, Hints, KEY_BYTES_MAX, Level, Outcome,
-    Placement, ReadRepair, Refusal, Stamp, Token, Tombstones, VALUE_BYTES_MAX,
+    self, Change, Conflicts, Database, Failure, Hints, KEY_BYTES_MAX, Level, Outcome, Placement,
+    ReadRepair, Stamp, Token, Tombstones, VALUE_BYTES_MAX,
 };
 use crate::machine::{NodeId, State};
 use crate::merkle::keyed::Shape;
+use crate::raft::MemberChange;
+use crate::rebalance::{Call, Counting, Event, Proposal, Rebalance, Refusal, Stream};
 use crate::ring::{Member, Rack, Ring};
 use crate::udp::configuration::Cluster;
 
-/// How many replicas a key has, if there are as many members.
+/// How many replicas a key has, if the ring has as many members at first.
 const FACTOR: u32 = 3;
 /// How many places each member has on the ring.
 const PLACES: u32 = 16;
@@ -26,10 +31,12 @@ const HINTS_MAX: u32 = 100_000;
 /// After how many repetitions a call is given up: two to four seconds.
 const PATIENCE: u32 = 20;
 
-/// The ring of all members. Of fewer than [`FACTOR`], each has everything.
-fn placement(members: NodeSet) -> Placement {
+/// The ring of these members. Of fewer than [`FACTOR`], each has everything.
+fn ring(members: NodeSet) -> Ring {
     let member = |node| (node, Member::new(node, Rack(0), PLACES));
-    Ring::new(FACTOR, members.iter().map(member)).map_or(Placement::Whole(members), Placement::Ring)
+    let count = u32::try_from(members.len()).unwrap_or(FACTOR);
+    let ring = Ring::new(FACTOR.min(count), members.iter().map(member));
+    ring.expect("the settings were checked: there is a member, and none is listed twice")
 }
 
 /// The key without its level, and the level.
@@ -47,32 +54,46 @@ fn split(key: String) -> Result<(String, Level), Answer> {
     }
 }
 
-impl Served for Database {
+impl Served for Rebalance {
     const NAME: &'static str = "database";
-    const VERSION: &'static str = "database/1";
-    type Terms = (NodeSet, u32, u32);
+    const VERSION: &'static str = "database/2";
+    /// Who is a member, who may join, and how the ring is made.
+    type Terms = (NodeSet, NodeSet, u32, u32);
     type Session = Token;
 
-    fn terms(cluster: &Cluster) -> (NodeSet, u32, u32) {
-        (cluster.quorums.members(), FACTOR, PLACES)
+    fn terms(cluster: &Cluster) -> Self::Terms {
+        (cluster.quorums.members(), cluster.spares, FACTOR, PLACES)
     }
 
-    fn machine(cluster: &Cluster, node: NodeId) -> Self {
+    fn machine(cluster: &Cluster, me: NodeId) -> Self {
         let members = cluster.quorums.members();
+        let all = members.union(cluster.spares);
+        let first = ring(members);
+        let may_change = !cluster.spares.is_empty();
         Self {
-            me: node,
-            placement: placement(members),
-            nearby: members,
-            conflicts: Conflicts::LastWriterWins,
-            read_repair: ReadRepair::Blocking,
-            hints: Hints::Kept { max: HINTS_MAX },
-            counting: Counting::Strict,
-            anti_entropy: Some(Shape {
-                fan_bits: 4,
-                bucket_max: 8,
-            }),
-            tombstones: Tombstones::Collected,
-            patience: Some(PATIENCE),
+            log: all.iter().next().unwrap_or(me),
+            nodes: if may_change { all } else { NodeSet::EMPTY },
+            counting: Counting::Both,
+            database: Database {
+                me,
+                placement: Placement::from(first.clone()),
+                nearby: all,
+                conflicts: Conflicts::LastWriterWins,
+                read_repair: ReadRepair::Blocking,
+                hints: Hints::Kept { max: HINTS_MAX },
+                counting: database::Counting::Strict,
+                anti_entropy: Some(Shape {
+                    fan_bits: 4,
+                    bucket_max: 8,
+                }),
+                tombstones: if may_change {
+                    Tombstones::Kept
+                } else {
+                    Tombstones::Collected
+                },
+                patience: Some(PATIENCE),
+            },
+            first,
         }
     }
 
@@ -84,7 +105,7 @@ impl Served for Database {
         let (now, token) = (now(), session.clone());
         let write = |key, value| {
             let (key, level) = split(key)?;
-            Ok(Call::Write {
+            Ok(database::Call::Write {
                 ticket,
                 now,
                 writes: alloc::vec![(key, value)],
@@ -92,73 +113,85 @@ impl Served for Database {
                 token: token.clone(),
             })
         };
-        match command {
+        let propose = |proposal| Ok(Call::Change { ticket, proposal });
+        let call = match command {
             Command::Get { key } => {
                 let (key, level) = split(key)?;
-                Ok(Call::Read {
+                database::Call::Read {
                     ticket,
                     key,
                     level,
                     token,
-                })
+                }
             }
-            Command::Set { key, value } => write(key, Some(value)),
-            Command::Delete { key } => write(key, None),
+            Command::Set { key, value } => write(key, Some(value))?,
+            Command::Delete { key } => write(key, None)?,
             Command::CompareAndSwap { key, expected, new } => {
                 let new = Some(new);
-                Ok(Call::Transact {
+                database::Call::Transact {
                     ticket,
                     now,
                     key,
                     change: Some(Change { expected, new }),
-                })
+                }
             }
-            Command::Add { .. } => Err(lacks::<Self>(
-                &command,
-                "raft has, and compare-and-swap is here",
-            )),
-            Command::Members(_) | Command::HandOver(_) => Err(lacks::<Self>(&command, "raft has")),
-        }
+            Command::Members(MemberChange::AddLearner(node)) => {
+                return propose(Proposal::Join {
+                    node,
+                    rack: Rack(0),
+                    virtual_nodes: PLACES,
+                });
+            }
+            Command::Members(MemberChange::Remove(node)) => {
+                return propose(Proposal::Leave { node });
+            }
+            Command::Members(MemberChange::Promote(_) | MemberChange::Replace(_)) => {
+                return Err(Answer::Refused(
+                    "who is added is a member as soon as it has what it is to have: INFO says when"
+                        .into(),
+                ));
+            }
+            Command::Add { .. } => {
+                return Err(lacks::<Self>(
+                    &command,
+                    "raft has, and compare-and-swap is here",
+                ));
+            }
+            Command::HandOver(_) => return Err(lacks::<Self>(&command, "raft has")),
+        };
+        Ok(Call::Database(call))
     }
 
     fn ticket(event: &Event) -> Option<u64> {
-        let (Event::Wrote { ticket, .. }
-        | Event::Read { ticket, .. }
-        | Event::Transacted { ticket, .. }
-        | Event::Refused { ticket, .. }
-        | Event::Failed { ticket, .. }) = event;
-        Some(*ticket)
+        match event {
+            Event::Database(
+                database::Event::Wrote { ticket, .. }
+                | database::Event::Read { ticket, .. }
+                | database::Event::Transacted { ticket, .. }
+                | database::Event::Refused { ticket, .. }
+                | database::Event::Failed { ticket, .. },
+            )
+            | Event::Proposed { ticket }
+            | Event::Refused { ticket, .. } => Some(*ticket),
+            Event::Learned { .. } | Event::Streamed { .. } => None,
+        }
     }
 
     fn answer(event: Event, session: &mut Token, _: &State<Self>) -> Answer {
         match event {
-            Event::Wrote { token, .. } => {
-                session.merge(&token);
-                Answer::Done
-            }
-            Event::Read { values, token, .. } => {
-                session.merge(&token);
-                Answer::Value(values.into_iter().next())
-            }
-            Event::Transacted { outcome, .. } => match outcome {
-                Outcome::Applied => Answer::Swapped(true),
-                Outcome::Unexpected(_) => Answer::Swapped(false),
-                Outcome::Found(value) => Answer::Value(value),
-            },
+            Event::Database(event) => answer(event, session),
+            // That it was asked for.
+            Event::Proposed { .. } => Answer::Done,
             Event::Refused { refusal, .. } => match refusal {
                 Refusal::Busy => Answer::Busy,
-                Refusal::Unavailable => Answer::Refused(
-                    "a key has fewer replicas than the level asks: ask a lower one".into(),
+                Refusal::NoSuchRing => Answer::Refused(
+                    "that change makes no sense now: INFO says who the members are, and where the \
+                     settings name no spares the ring never changes"
+                        .into(),
                 ),
-                Refusal::Malformed => Answer::Refused(alloc::format!(
-                    "a key has at most {KEY_BYTES_MAX} bytes and a value {VALUE_BYTES_MAX}"
-                )),
-                Refusal::NotHere | Refusal::Exhausted => {
-                    Answer::Refused("this member's clock has no later time: set it right".into())
-                }
             },
-            // A read has no effect, whatever became of it.
-            Event::Failed { .. } => Answer::Unknown,
+            // It answers nothing.
+            Event::Learned { .. } | Event::Streamed { .. } => Answer::Unknown,
         }
     }
 
@@ -166,17 +199,82 @@ impl Served for Database {
 
     fn version(event: &Event, key: &str) -> Option<Stamp> {
         match event {
-            Event::Wrote { token, .. } | Event::Read { token, .. } => token.of(key).stamp,
-            Event::Transacted { .. } | Event::Refused { .. } | Event::Failed { .. } => None,
+            Event::Database(
+                database::Event::Wrote { token, .. } | database::Event::Read { token, .. },
+            ) => token.of(key).stamp,
+            Event::Database(
+                database::Event::Transacted { .. }
+                | database::Event::Refused { .. }
+                | database::Event::Failed { .. },
+            )
+            | Event::Proposed { .. }
+            | Event::Refused { .. }
+            | Event::Learned { .. }
+            | Event::Streamed { .. } => None,
         }
     }
 
     fn status(state: &State<Self>) -> Vec<(&'static str, String)> {
         let durable = &state.durable;
-        alloc::vec![
-            ("keys", durable.table.cells.len().to_string()),
-            ("hints", durable.hints.len().to_string()),
-            ("under-way", state.volatile.pending.len().to_string()),
-        ]
+        let database = &durable.database;
+        let mut status = alloc::vec![
+            ("keys", database.table.cells.len().to_string()),
+            ("hints", database.hints.len().to_string()),
+            ("changes", durable.changes.len().to_string()),
+            (
+                "under-way",
+                state.volatile.database.pending.len().to_string()
+            ),
+            ("streams", streams(&state.volatile.stream).into()),
+        ];
+        if let Some(view) = &durable.view {
+            status.push(("ring", alloc::format!("{:?}", view.stage())));
+            status.push(("members", view.members().to_string()));
+        }
+        status
+    }
+}
+
+/// What a client is told.
+fn answer(event: database::Event, session: &mut Token) -> Answer {
+    match event {
+        database::Event::Wrote { token, .. } => {
+            session.merge(&token);
+            Answer::Done
+        }
+        database::Event::Read { values, token, .. } => {
+            session.merge(&token);
+            Answer::Value(values.into_iter().next())
+        }
+        database::Event::Transacted { outcome, .. } => match outcome {
+            Outcome::Applied => Answer::Swapped(true),
+            Outcome::Unexpected(_) => Answer::Swapped(false),
+            Outcome::Found(value) => Answer::Value(value),
+        },
+        database::Event::Refused { refusal, .. } => match refusal {
+            database::Refusal::Busy => Answer::Busy,
+            database::Refusal::Unavailable => Answer::Refused(
+                "a key has fewer replicas than the level asks: ask a lower one".into(),
+            ),
+            database::Refusal::Malformed => Answer::Refused(alloc::format!(
+                "a key has at most {KEY_BYTES_MAX} bytes and a value {VALUE_BYTES_MAX}"
+            )),
+            database::Refusal::NotHere | database::Refusal::Exhausted => {
+                Answer::Refused("this member's clock has no later time: set it right".into())
+            }
+        },
+        // A read has no effect, whatever became of it.
+        database::Event::Failed {
+            failure: Failure::TimedOut | Failure::TooOld,
+            ..
+        } => Answer::Unknown,
+    }
+}
+
+fn streams(stream: &Stream) -> &'static str {
+    match stream {
+        Stream::Nothing => "nothing",
+        Stream::Pulling { .. } => "under way",
+        Stream::Done => "done",
     }
 }
