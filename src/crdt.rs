@@ -54,7 +54,18 @@ impl GCounter {
     ///
     /// If its count is at its end. Nothing was changed.
     pub fn add(&mut self, me: NodeId) -> Result<(), Exhausted> {
-        self.0.tick(me).map(|_| ())
+        self.add_many(me, 1)
+    }
+
+    /// `me` adds one so many times.
+    ///
+    /// # Errors
+    ///
+    /// If its count would be past its end. Nothing was changed.
+    pub fn add_many(&mut self, me: NodeId, times: u64) -> Result<(), Exhausted> {
+        let count = self.0.get(me).checked_add(times).ok_or(Exhausted)?;
+        self.0.merge(&Vector::from_iter([(me, count)]));
+        Ok(())
     }
 
     /// The count.

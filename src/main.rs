@@ -25,6 +25,7 @@ use quorate::udp::configuration::{
 };
 use quorate::udp::demo::{Show, demo};
 use quorate::udp::keys::SecretKey;
+use quorate::udp::maelstrom::{self, MaelstromError, Workload};
 use quorate::udp::remote::{Remote, shown};
 use quorate::udp::resp::Value;
 use quorate::udp::serve::{Chaos, Manner, ServeError, Start, serve, stop_on_end_of_input};
@@ -64,6 +65,13 @@ redis-cli and Redis's libraries work too: redis-cli -p 6379 set colour green.
 
 Exit status: 0 as asked; 1 nobody wrote the key; 2 a mistake in the call; 3 no quorum in time.";
 
+const MAELSTROM_EXAMPLE: &str = "\
+With Jepsen's Maelstrom, https://github.com/jepsen-io/maelstrom, which starts the nodes:
+  ./maelstrom test -w lin-kv --bin target/release/quorate --node-count 3 --concurrency 2n \\
+      --time-limit 20 --rate 50 --nemesis partition -- maelstrom --workload lin-kv
+
+Messages are on standard input and output, the log is on standard error, and nothing is on disk.";
+
 /// Checked protocols, deployed: the machines that the model checker explored, over UDP.
 #[derive(Debug, Parser)]
 #[command(version, disable_help_subcommand = true)]
@@ -82,6 +90,13 @@ enum Commands {
     Client(ClientArguments),
     /// Ask each member how it is
     Status(StatusArguments),
+    /// Run one node of a cluster whose network is Jepsen's Maelstrom
+    #[command(after_help = MAELSTROM_EXAMPLE)]
+    Maelstrom {
+        /// What Maelstrom's clients ask: lin-kv, broadcast, g-set, pn-counter, unique-ids or echo
+        #[arg(long, value_name = "NAME", value_parser = Workload::named)]
+        workload: Workload,
+    },
     /// Make a secret key, and print the public key that the others are to know
     Keygen {
         /// The file of the secret: a new one
@@ -291,6 +306,7 @@ fn main() -> ExitCode {
         Commands::Serve(arguments) => run_serve(arguments),
         Commands::Client(arguments) => run_client(arguments),
         Commands::Status(arguments) => run_status(arguments),
+        Commands::Maelstrom { workload } => run_maelstrom(workload),
         Commands::Keygen { file } => run_keygen(&file),
         Commands::Demo { show, increments } => match env::current_exe() {
             Err(error) => fails(MISTAKE, &error),
@@ -356,6 +372,16 @@ fn run_serve(arguments: Serve) -> ExitCode {
             | ServeError::Recording(..)
             | ServeError::System(_)),
         ) => fails(MISTAKE, &error),
+    }
+}
+
+fn run_maelstrom(workload: Workload) -> ExitCode {
+    match maelstrom::run(workload, io::stdin(), io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error @ MaelstromError::System(_)) => fails(MISTAKE, &error),
+        Err(error @ (MaelstromError::Output(_) | MaelstromError::Stopped(_))) => {
+            fails(NOT_AS_ASKED, &error)
+        }
     }
 }
 

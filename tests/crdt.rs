@@ -495,6 +495,23 @@ proptest! {
 }
 
 #[test]
+fn many_at_once_are_as_many_one_by_one_and_none_if_they_are_too_many() {
+    let (me, mut many, mut one_by_one) = (NodeId(1), GCounter::default(), GCounter::default());
+    for times in [0, 3, 1] {
+        many.add_many(me, times).expect("a small count");
+        for _ in 0..times {
+            one_by_one.add(me).expect("a small count");
+        }
+        assert_eq!(many, one_by_one);
+    }
+    let before = many.clone();
+    assert!(many.add_many(me, u64::MAX - 3).is_err());
+    assert_eq!(many, before);
+    many.add_many(me, u64::MAX - 4).expect("the largest count");
+    assert!(many.add(me).is_err());
+}
+
+#[test]
 fn laws_fall() {
     let concurrent = [UP(0), UP(1)];
     assert_eq!(broken::<Summed>(&concurrent), Some("inflation"));

@@ -19,6 +19,7 @@
 //! 7. [`keys`]: who said what, where members may lie.
 //! 8. [`configuration`], [`serve`], [`client`], [`node`], [`caller`],
 //!    [`remote`], [`demo`]: the commands.
+//! 9. [`maelstrom`]: the same machines where Jepsen's Maelstrom is the network.
 //!
 //! # What it holds to
 //!
@@ -55,6 +56,7 @@ pub mod flush;
 pub mod front;
 pub mod journal;
 pub mod keys;
+pub mod maelstrom;
 pub mod member;
 pub mod metrics;
 pub mod node;

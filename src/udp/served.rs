@@ -240,7 +240,7 @@ fn lacks<M: Served>(command: &Command, why: &str) -> Answer {
 }
 
 /// What this node's clock shows, in milliseconds since 1970; nothing, if it is set to before that.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

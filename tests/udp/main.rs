@@ -8,6 +8,7 @@ mod compress;
 mod converge;
 mod front;
 mod journal;
+mod maelstrom;
 mod operations;
 mod pbft;
 mod processes;
