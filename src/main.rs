@@ -129,7 +129,7 @@ struct ClusterArguments {
     /// on TCP; repeat it for each
     #[arg(global = true, long = "member", value_name = "ID=ADDRESS[,CLIENTS]", value_parser = member)]
     members: Vec<Member>,
-    /// Which of the members is none at first, and may become one; repeat it for each. With raft
+    /// Which of the members is none at first, and may become one; repeat it for each. Of raft or database
     #[arg(global = true, long = "spare", value_name = "ID")]
     spares: Vec<u64>,
     /// How many members a read asks at least [default: a majority]
